@@ -1,0 +1,9 @@
+"""What the compiler knows of each JAX primitive, by family. Importing this package fills the table."""
+
+from sod2jax.ops import contract, create, elementwise, index, reduce, shape, structure, window
+from sod2jax.ops._base import OPS, Body, Dyn, Mapping, OpDef, Out, Tensor, defop, of
+
+__all__ = [
+    "OPS", "Body", "Dyn", "Mapping", "OpDef", "Out", "Tensor", "defop", "of",
+    "contract", "create", "elementwise", "index", "reduce", "shape", "structure", "window",
+]  # fmt: skip

@@ -1,0 +1,130 @@
+"""The only importer of `jax._src`: every private JAX name that sod2jax stands on, under a name of our own.
+
+* Checked against JAX 0.10.x. When JAX moves one of these, this is the one file to mend.
+* Each function says which private thing it wraps and why no public name serves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import api_util as _api_util
+from jax._src import config as _config
+from jax._src import core as _core
+from jax._src import dtypes as _dtypes
+from jax._src import source_info_util as _source_info
+from jax._src import traceback_util as _traceback_util
+from jax._src import tree_util as _tree_util
+
+# Frames of this package are not the user's: JAX's source lines and filtered tracebacks skip them.
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_source_info.register_exclusion(_PACKAGE + os.sep)
+
+api_boundary = _traceback_util.api_boundary
+"""Decorator of public entry points: tracebacks raised through it are filtered as JAX's own (`jax_traceback_filtering`)."""
+
+Tracer = _core.Tracer
+ShapedArray = _core.ShapedArray
+
+
+def register_exclusion(path: str) -> None:
+    """Leaves the frames of the file `path` out of filtered tracebacks."""
+    _traceback_util.register_exclusion(path)
+
+
+# -- source lines
+
+
+def user_line(eqn) -> str:
+    """`file:line (function)` of the innermost user frame that bound `eqn`, or "" if JAX kept none."""
+    return _frame_text(_source_info.user_frame(eqn.source_info.traceback))
+
+
+def current_user_line() -> str:
+    """`file:line (function)` of the innermost user frame that runs right now, or ""."""
+    return _frame_text(_source_info.user_frame(_source_info.current().traceback))
+
+
+def _frame_text(frame) -> str:
+    return f"{frame.file_name}:{frame.start_line} ({frame.function_name})" if frame is not None else ""
+
+
+# -- the state of JAX that a trace depends on
+
+
+def trace_state_clean() -> bool:
+    """Whether no JAX transformation is running: else a call must inline."""
+    return _core.trace_state_clean()
+
+
+def trace_context() -> tuple:
+    """Everything in JAX's configuration that changes what a trace yields (x64, promotion, precision, ...); hashable."""
+    return _config.trace_context()
+
+
+trace_is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
+trace_context_fast: Callable[[], tuple] = _config.trace_context
+
+
+# -- arguments
+
+
+def check_callable(fun) -> None:
+    """jax.jit's checks (and wording) of the thing to be compiled."""
+    _api_util.check_callable(fun)
+
+
+def fun_signature(fun):
+    """`inspect.Signature` of `fun`, or None for builtins that have none."""
+    return _api_util.fun_signature(fun)
+
+
+def resolve_argnums(fun, signature, donate_argnums, donate_argnames, static_argnums, static_argnames):
+    """jax.jit's inference of argnames from argnums and back, with its errors.
+
+    Returns (donate_argnums, donate_argnames, static_argnums, static_argnames), all tuples.
+    """
+    return _api_util.resolve_argnums(fun, signature, donate_argnums, donate_argnames, static_argnums, static_argnames)
+
+
+def donation_vector(donate_argnums, donate_argnames, in_tree) -> tuple[bool, ...]:
+    """Which leaf of `in_tree` (of `(args, kwargs)` without statics) is donated."""
+    return tuple(_api_util.donation_vector(donate_argnums, donate_argnames, in_tree))
+
+
+def debug_info(fun, args, kwargs, static_argnums, static_argnames, signature):
+    """JAX's DebugInfo of a call; its `arg_names` are the paths that users read: "params['w']"."""
+    return _api_util.debug_info(
+        "jit", fun, args, kwargs, static_argnums=static_argnums, static_argnames=static_argnames, signature=signature
+    )
+
+
+def abstractify(x) -> Any:
+    """The aval that `jax.jit` sees for one argument leaf: dtype canonicalised, weak type of Python scalars."""
+    return _core.shaped_abstractify(x)
+
+
+def canonicalize_value(x) -> Any:
+    """`x` in the dtype that the x64 flag allows; JAX's TypeError for what is no array."""
+    return _dtypes.canonicalize_value(x)
+
+
+def valid_jaxtype(x) -> bool:
+    return _core.valid_jaxtype(x)
+
+
+def keystr(path: Sequence[Any]) -> str:
+    """A key path as users write it: "['layer']['kernel']"."""
+    return jax.tree_util.keystr(tuple(path))
+
+
+tracing_registry = _tree_util.tracing_registry
+"""The pytree registry that `jax.jit` flattens arguments with."""
+
+
+def canonical_dtype(dtype) -> np.dtype:
+    return _dtypes.canonicalize_dtype(dtype, allow_extended_dtype=True)

@@ -1,0 +1,25 @@
+"""The errors are what `jax.jit` would raise in their place, and say what is asked of them."""
+
+import pytest
+
+from sod2jax import errors
+
+
+@pytest.mark.parametrize(
+    "kind, builtin",
+    [
+        (errors.ShapeError, TypeError),
+        (errors.SpecError, ValueError),
+        (errors.UnsupportedError, NotImplementedError),
+        (errors.CompileLimitError, RuntimeError),
+        (errors.OutOfMemoryError, MemoryError),
+        (errors.GuardError, ValueError),
+    ],
+)
+def test_kinds_are_sod2errors_and_builtins(kind, builtin):
+    assert issubclass(kind, errors.Sod2Error) and issubclass(kind, builtin)
+
+
+def test_unsupported_primitive_names_primitive_line_and_way_out():
+    message = str(errors.unsupported_primitive("cholesky", "model.py:12 (solve)", detail="f32[n, n]"))
+    assert "`cholesky`" in message and "model.py:12 (solve)" in message and "f32[n, n]" in message and "jax.jit" in message

@@ -1,0 +1,56 @@
+"""ResNet-50 in Flax Linen, for inference: batch norms use their running statistics. After Flax's own ImageNet example."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from zoo.weights import random_weights
+
+Conv = partial(nn.Conv, use_bias=False)
+Norm = partial(nn.BatchNorm, use_running_average=True)
+
+
+class Bottleneck(nn.Module):
+    filters: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x):
+        strides = (self.stride, self.stride)
+        y = nn.relu(Norm()(Conv(self.filters, (1, 1))(x)))
+        y = nn.relu(Norm()(Conv(self.filters, (3, 3), strides)(y)))
+        y = Norm(name="last_norm")(Conv(4 * self.filters, (1, 1))(y))
+        if x.shape != y.shape:  # an ordinary Python decision on sizes: symbolic ones decide it too
+            x = Norm()(Conv(4 * self.filters, (1, 1), strides)(x))
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    filters: int = 64
+    classes: int = 1000
+
+    @nn.compact
+    def __call__(self, image):
+        """image f32[b, h, w, 3] -> logits f32[b, classes]"""
+        x = Conv(self.filters, (7, 7), (2, 2), padding=[(3, 3), (3, 3)])(image)
+        x = nn.max_pool(nn.relu(Norm()(x)), (3, 3), strides=(2, 2), padding="SAME")
+        for stage, blocks in enumerate(self.stages):
+            for block in range(blocks):
+                x = Bottleneck(self.filters << stage, stride=2 if stage > 0 and block == 0 else 1)(x)
+        return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
+
+
+def build(small: bool = False):
+    """(model, its seeded random parameters and statistics). `small` is for tests."""
+    model = ResNet(stages=(1, 1), filters=8, classes=10) if small else ResNet()
+    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
+
+
+def image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A random picture, f32[1, height, width, 3]."""
+    return np.random.default_rng((seed, height, width)).standard_normal((1, height, width, 3), dtype=np.float32)

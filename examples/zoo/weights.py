@@ -1,0 +1,36 @@
+"""Seeded random weights for a Flax model, of the magnitudes that trained ones have, without running its initialisers."""
+
+from __future__ import annotations
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def random_weights(model, *inputs, seed: int = 0):
+    """The variables of `model` (params, and running statistics if it has any), filled by leaf name from a NumPy generator."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _leaf(jax.tree_util.keystr(path), leaf.shape, seed), shapes)
+
+
+def _leaf(path: str, shape: tuple[int, ...], seed: int):
+    rng = np.random.default_rng((seed, zlib.crc32(path.encode())))
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    match path.rsplit("'", 2)[-2]:
+        case "kernel" if "['out']" in path:  # of attention: [heads, size of a head, width]
+            value = noise / np.sqrt(np.prod(shape[:-1]))
+        case "kernel" if len(shape) == 4:  # of a convolution: [height, width, channels in, channels out]
+            value = noise * np.sqrt(2 / np.prod(shape[:-1]))
+        case "kernel":
+            value = noise / np.sqrt(shape[0])
+        case "scale" if "last_norm" in path:  # small, so that a deep residual network keeps its magnitude
+            value = 0.2 + 0.02 * noise
+        case "scale":
+            value = 1 + 0.1 * noise
+        case "var":
+            value = 1 + 0.2 * np.tanh(noise)
+        case _:  # bias, mean, embedding, positions
+            value = 0.1 * noise
+    return jnp.asarray(value, jnp.float32)

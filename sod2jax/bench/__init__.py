@@ -1,0 +1,1 @@
+"""Measuring: the tools that the examples and the benchmarks share."""

@@ -126,5 +126,20 @@ tracing_registry = _tree_util.tracing_registry
 """The pytree registry that `jax.jit` flattens arguments with."""
 
 
+def broadcast_prefix(prefix, tree, is_leaf) -> list[Any]:
+    """The leaf of `prefix` that stands for each leaf of `tree`; ValueError in JAX's words where it is no prefix."""
+    return _tree_util.broadcast_prefix(prefix, tree, is_leaf=is_leaf)
+
+
 def canonical_dtype(dtype) -> np.dtype:
     return _dtypes.canonicalize_dtype(dtype, allow_extended_dtype=True)
+
+
+# -- primitives without a public name
+
+
+def primitive(name: str):
+    """The lax primitive `name` that `jax.extend.core.primitives` does not list (split, stack, tile, ...)."""
+    from jax._src.lax import lax as _lax
+
+    return getattr(_lax, f"{name}_p")

@@ -27,11 +27,12 @@ _LONGEST_KEY = 160  # characters; a longer text is ordered by its digest, for th
 class Atom:
     """A factor of a monomial. `args` are Exprs; a symbol has a `name` and no args."""
 
-    __slots__ = ("args", "expr", "free", "key", "kind", "name")
+    __slots__ = ("args", "expr", "free", "height", "key", "kind", "name")
 
     def __init__(self, kind: str, name: str, args: tuple[Expr, ...]):
         self.kind, self.name, self.args = kind, name, args
         self.free = frozenset((name,)) if kind == SYM else frozenset().union(*(a.free for a in args))
+        self.height = 1 + max((x.height for a in args for x in a.atoms), default=-1)  # 0 for a symbol; an atom is above its parts
         self.key = (_RANK[kind], name or _short(kind, [a.key for a in args]))
 
     def __repr__(self):
@@ -60,6 +61,24 @@ class Expr:
 
     def __new__(cls, *_):
         raise TypeError("make expressions with sym, const, as_expr or parse")
+
+    @staticmethod
+    def of(terms: dict[Monomial, int]) -> Expr:
+        """The sum of `coefficient * monomial`; monomials must be sorted by their atoms' keys."""
+        items = [t for t in terms.items() if t[1]]
+        if len(items) > 1:
+            items.sort(key=_order)
+        key = tuple(items)
+        e = _exprs.get(key)
+        if e is not None:
+            return e
+        e = object.__new__(Expr)
+        e.terms = key
+        e.value = 0 if not key else key[0][1] if not key[0][0] else None
+        e.free = frozenset().union(*(a.free for m, _ in key for a in m)) if e.value is None else frozenset()
+        e._key = e._text = None
+        e._hash = hash(e.value) if e.value is not None else hash(key)
+        return _exprs.setdefault(key, e)
 
     # Interned: two expressions are equal only if they are one. Plain ints compare by value.
     def __eq__(self, other):
@@ -106,12 +125,12 @@ class Expr:
         terms = dict(self.terms)
         for m, c in other.terms:
             terms[m] = terms.get(m, 0) + c
-        return _make(terms)
+        return Expr.of(terms)
 
     __radd__ = __add__
 
     def __neg__(self):
-        return _make({m: -c for m, c in self.terms})
+        return Expr.of({m: -c for m, c in self.terms})
 
     def __pos__(self):
         return self
@@ -124,7 +143,7 @@ class Expr:
         terms = dict(self.terms)
         for m, c in other.terms:
             terms[m] = terms.get(m, 0) - c
-        return _make(terms)
+        return Expr.of(terms)
 
     def __rsub__(self, other):
         return NotImplemented if (other := _coerce(other)) is None else other - self
@@ -134,13 +153,13 @@ class Expr:
             return NotImplemented
         if other.value is not None:
             k = other.value
-            return self if k == 1 else _make({m: c * k for m, c in self.terms})
+            return self if k == 1 else Expr.of({m: c * k for m, c in self.terms})
         terms: dict[Monomial, int] = {}
         for m1, c1 in self.terms:
             for m2, c2 in other.terms:
                 m = _times(m1, m2)
                 terms[m] = terms.get(m, 0) + c1 * c2
-        return _make(terms)
+        return Expr.of(terms)
 
     __rmul__ = __mul__
 
@@ -176,7 +195,11 @@ class Expr:
 
     def subs(self, env: dict[str, int | Expr]) -> Expr:
         """Replace symbols, all at once."""
-        return substitute(self, lambda a: env.get(a.name) if a.kind == SYM else None, self.free.intersection(env))
+        return _substitute(self, env, self.free.intersection(env), {})
+
+    def replace(self, atom: Atom, value: Expr) -> Expr:
+        """With `value` for `atom` where it is a factor, not where it is inside of another atom."""
+        return map_atoms(self, lambda a: value if a is atom else a.expr)
 
     def eval(self, env: dict[str, int]) -> int:
         """The value where each symbol has one; KeyError if one is missing, ZeroDivisionError for a zero divisor."""
@@ -196,10 +219,7 @@ class Expr:
                 coefficients.setdefault(m[i].name, {})[m[:i] + m[i + 1 :]] = c
             else:
                 return None
-        return {n: _make(t) for n, t in coefficients.items()}, _make(rest)
-
-    def to_sympy(self):
-        return to_sympy(self)
+        return {n: Expr.of(t) for n, t in coefficients.items()}, Expr.of(rest)
 
 
 def _coerce(x) -> Expr | None:
@@ -209,29 +229,12 @@ def _coerce(x) -> Expr | None:
         n = operator.index(x)
     except TypeError:
         return None
-    return _make({(): n})
+    return Expr.of({(): n})
 
 
 def _order(term):
     m = term[0]
     return -len(m), [a.key for a in m]
-
-
-def _make(terms: dict[Monomial, int]) -> Expr:
-    items = [t for t in terms.items() if t[1]]
-    if len(items) > 1:
-        items.sort(key=_order)
-    key = tuple(items)
-    e = _exprs.get(key)
-    if e is not None:
-        return e
-    e = object.__new__(Expr)
-    e.terms = key
-    e.value = 0 if not key else key[0][1] if not key[0][0] else None
-    e.free = frozenset().union(*(a.free for m, _ in key for a in m)) if e.value is None else frozenset()
-    e._key = e._text = None
-    e._hash = hash(e.value) if e.value is not None else hash(key)
-    return _exprs.setdefault(key, e)
 
 
 def _times(m1: Monomial, m2: Monomial) -> Monomial:
@@ -245,7 +248,7 @@ def _atom(kind: str, name: str, args: tuple[Expr, ...]) -> Expr:
     a = _atoms.get(key)
     if a is None:
         a = Atom(kind, name, args)
-        a.expr = _make({(a,): 1})
+        a.expr = Expr.of({(a,): 1})
         a = _atoms.setdefault(key, a)
     return a.expr
 
@@ -258,14 +261,14 @@ def sym(name: str) -> Expr:
 
 
 def const(n: int) -> Expr:
-    return _make({(): n})
+    return Expr.of({(): n})
 
 
 def as_expr(x) -> Expr:
     """An int, a NumPy integer or an Expr as an Expr; TypeError for anything else."""
     if type(x) is Expr:
         return x
-    return _make({(): operator.index(x)})
+    return Expr.of({(): operator.index(x)})
 
 
 def floordiv(a, b) -> Expr:
@@ -327,20 +330,31 @@ def _divide_by_constant(a: Expr, b: int) -> tuple[Expr, Expr]:
             if c - q * b:
                 left[m] = c - q * b
     if not left:
-        return _make(quotient), const(offset)
+        return Expr.of(quotient), const(offset)
     # (g*p + c) // (g*k) is (p + c//g) // k, and the remainder is g*((p + c//g) % k) + c%g.
     g = math.gcd(b, *left.values())
     k = b // g
     left = {m: c // g for m, c in left.items()}
-    p = _make({**left, (): offset // g})
+    p = Expr.of({**left, (): offset // g})
     # One sign for a quotient and one residue for a remainder, so that equal ones look equal: -(-h // 2) is (h + 1) // 2.
     if p.terms[0][1] > 0:
-        q = _atom(FLOORDIV, "", (p, const(k)))
+        inner = _unnest(p, k)
+        q = _atom(FLOORDIV, "", (p, const(k))) if inner is None else floordiv(*inner)
     else:
         q = -_divide_by_constant(-p + (k - 1), k)[0]
+    # The residue nearest to zero.
     balanced = {m: (c + (k - 1) // 2) % k - (k - 1) // 2 for m, c in left.items()}
-    r = _atom(MOD, "", (_make({**balanced, (): offset // g}), const(k)))
-    return _make(quotient) + q, r * g + offset % g
+    r = _atom(MOD, "", (Expr.of({**balanced, (): offset // g}), const(k)))
+    return Expr.of(quotient) + q, r * g + offset % g
+
+
+def _unnest(a: Expr, k: int) -> tuple[Expr, Expr] | None:
+    """(x // y + c) // k is (x + c*y) // (y*k), for k > 0."""
+    (m, c), *more = a.terms
+    if c == 1 and len(m) == 1 and m[0].kind == FLOORDIV and (not more or not more[0][0]):
+        x, y = m[0].args
+        return x + (a - m[0].expr) * y, y * k
+    return None
 
 
 def _split(a: Expr, b: Expr) -> tuple[Expr, Expr]:
@@ -363,8 +377,17 @@ def _split(a: Expr, b: Expr) -> tuple[Expr, Expr]:
         if not found:
             break
     if quotient and (len(b.terms) == 1 or len(rest) < len(a.terms)):
-        return _make(quotient), _make(rest)
+        return Expr.of(quotient), Expr.of(rest)
     return const(0), a
+
+
+def exact_quotient(a: Expr, b: Expr) -> Expr | None:
+    """q with a == q*b, if polynomial division finds it."""
+    if b.value is not None:
+        whole = b.value and all(c % b.value == 0 for _, c in a.terms)
+        return Expr.of({m: c // b.value for m, c in a.terms}) if whole else None
+    q, r = _split(a, b)
+    return q if not r.terms else None
 
 
 def _without(m: Monomial, factor: Monomial) -> Monomial | None:
@@ -388,12 +411,12 @@ def _common(a: Expr, b: Expr) -> Expr:
                 left.remove(x)
                 keep.append(x)
         common = keep
-    return _make({tuple(common): math.gcd(*(c for _, c in terms))})
+    return Expr.of({tuple(common): math.gcd(*(c for _, c in terms))})
 
 
 def _exact(a: Expr, divisor: Expr) -> Expr:
     (m, k), *_ = divisor.terms
-    return _make({_without(n, m): c // k for n, c in a.terms})
+    return Expr.of({_without(n, m): c // k for n, c in a.terms})
 
 
 def _extreme(kind: str, es) -> Expr:
@@ -429,42 +452,35 @@ def rebuild(a: Atom, args: tuple[Expr, ...]) -> Expr:
     return _extreme(a.kind, args) if args else a.expr
 
 
-def substitute(e: Expr, replace, names=None, memo: dict | None = None) -> Expr:
-    """Rewrite atoms bottom up: `replace(atom)` gives an Expr or int, or None to keep it. `names`: only atoms over these are visited."""
-    memo = {} if memo is None else memo
+def map_atoms(e: Expr, f) -> Expr:
+    """The polynomial `e` with `f(atom)` in place of each atom; atoms inside of atoms are f's business."""
+    values = {a: f(a) for a in e.atoms}
+    if all(v is a.expr for a, v in values.items()):
+        return e
+    out = const(0)
+    for m, c in e.terms:
+        term = const(c)
+        for a in m:
+            term = term * values[a]
+        out = out + term
+    return out
 
-    def walk(e: Expr) -> Expr:
-        if e.value is not None or (names is not None and names.isdisjoint(e.free)):
-            return e
-        if e in memo:
-            return memo[e]
-        same = True
-        values = {}
-        for a in e.atoms:
-            x = a.expr
-            if names is None or not names.isdisjoint(a.free):
-                if a.args:
-                    args = tuple(map(walk, a.args))
-                    if args != a.args:
-                        x = rebuild(a, args)
-                if x is a.expr:
-                    new = replace(a)
-                    x = x if new is None else as_expr(new)
-            values[a] = x
-            same = same and x is a.expr
-        if same:
-            out = e
-        else:
-            out = const(0)
-            for m, c in e.terms:
-                term = const(c)
-                for a in m:
-                    term = term * values[a]
-                out = out + term
-        memo[e] = out
-        return out
 
-    return walk(e)
+def _substitute(e: Expr, env, names: frozenset[str], memo: dict[Expr, Expr]) -> Expr:
+    if names.isdisjoint(e.free):
+        return e
+    out = memo.get(e)
+    if out is None:
+
+        def replaced(a: Atom) -> Expr:
+            if a.kind == SYM:
+                return as_expr(env[a.name]) if a.name in names else a.expr
+            if names.isdisjoint(a.free):
+                return a.expr
+            return rebuild(a, tuple(_substitute(x, env, names, memo) for x in a.args))
+
+        out = memo[e] = map_atoms(e, replaced)
+    return out
 
 
 def _eval(e: Expr, env, memo: dict[Atom, int]) -> int:

@@ -117,6 +117,8 @@ def test_text_round_trip(pair):
         (lambda: (s + 1) * (s - 1), "s**2 - 1"),
         (lambda: 2 * (s // 2) + b * s + minimum(b, s), "b*s + 2*(s // 2) + min(b, s)"),
         (lambda: 0 - s // 2 - b, "-b - s // 2"),
+        (lambda: ((s + 1) // 2 + 1) // 2, "(s + 3) // 4"),
+        (lambda: (m // s) // 4, "m // (4*s)"),
         (lambda: s % -4, "-(-s % 4)"),
     ],
 )

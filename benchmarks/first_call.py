@@ -21,10 +21,10 @@ from sod2jax.bench.report import Report, save
 from sod2jax.bench.timing import timed, use_threads
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-from zoo import encoder, resnet  # noqa: E402  (found by the line above)
+from zoo import encoder, resnet
 
 MODELS = {
-    "encoder": (encoder.build, lambda model: encoder.tokens(model, 128), {"shapes": (None, "1, s"), "constraints": ("s <= 512",)}),
+    "encoder": (encoder.build, lambda model: encoder.tokens(model, 128), {"shapes": (None, "1, s"), "constraints": ["s <= 512"]}),
     "resnet": (resnet.build, lambda model: resnet.image(224, 224), {"shapes": (None, "b, h, w, 3")}),
 }
 COLUMNS = {"model": "model", "sod2.jit s": "sod2_s", "jax.jit s": "jax_s", "ratio": "ratio"}

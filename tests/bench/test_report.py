@@ -10,7 +10,7 @@ from sod2jax.bench.report import Report, number, save
 
 
 @pytest.mark.parametrize(
-    "value, want",
+    ("value", "want"),
     [("text", "text"), (64, "64"), (0.0, "0.00"), (7.1e-7, "7.1e-07"), (0.0125, "0.013"), (4.873, "4.87"), (458.7, "459")],
 )
 def test_number(value, want):
@@ -21,7 +21,8 @@ def test_table_keeps_every_number_whole_and_shows_no_progress_without_a_terminal
     file = io.StringIO()
     report = Report(Console(file=file))
     rows = [{"name": "jax.jit, padded to powers of two", "a": 1.25, "b": 64}]
-    assert list(report.progress([1, 2], "waiting")) == [1, 2] and file.getvalue() == ""
+    assert list(report.progress([1, 2], "waiting")) == [1, 2]
+    assert file.getvalue() == ""
     report.table("Title", rows, {"": "name", "first\npass s": "a", "compiled": "b"})
     report.say("word " * 40)
     text = file.getvalue()

@@ -143,3 +143,35 @@ def primitive(name: str):
     from jax._src.lax import lax as _lax
 
     return getattr(_lax, f"{name}_p")
+
+
+def escaped_tracer_error(tracer) -> Exception:
+    """JAX's UnexpectedTracerError for a tracer that outlived its transformation."""
+    return _core.escaped_tracer_error(tracer)
+
+
+def export_constraints(dim) -> tuple[str, ...]:
+    """The explicit constraints of a `jax.export` symbolic dim's scope, as texts."""
+    scope = getattr(dim, "scope", None)
+    return tuple(c.debug_str for c in getattr(scope, "_explicit_constraints", ()))
+
+
+def array_on_cpu(x) -> jax.Array:
+    """A NumPy array or scalar as an uncommitted `jax.Array` in the dtype that the x64 flag allows, weak types kept."""
+    aval = _core.shaped_abstractify(x)
+    out = jax.numpy.asarray(_dtypes.canonicalize_value(x), device=None)
+    return out if out.dtype == aval.dtype else out.astype(aval.dtype)
+
+
+def tree_mismatch_message(given, compiled) -> str:
+    """What `jax.stages.Compiled` says when it is called with another pytree than it was compiled for."""
+    mismatches = list(_tree_util.equality_errors_pytreedef(given, compiled))
+    lines = [
+        "Function compiled with input pytree does not match the input pytree it was called with. "
+        f"There are {len(mismatches)} mismatches, including:"
+    ]
+    for path, thing1, thing2, explanation in mismatches:
+        first, *rest = path
+        base = ["args", "kwargs"][first.idx]
+        lines.append(f"    * at {base}{_tree_util.keystr(tuple(rest))}, seen {thing2} but now given {thing1}, so {explanation}")
+    return "\n".join(lines)

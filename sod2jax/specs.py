@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ import numpy as np
 
 from sod2jax import compat
 from sod2jax.errors import ShapeError, SpecError
-from sod2jax.ir.expr import Expr, const, from_ast, parse
+from sod2jax.ir.box import parse_conds
+from sod2jax.ir.expr import Expr, parse
 from sod2jax.ir.program import Cond, Guard, SymbolDef
 
 _DTYPE_NAMES = {"bf16": "bfloat16", "bool": "bool", "pred": "bool"}
@@ -114,23 +114,12 @@ def _closes_at(body: str) -> int:
     return -1
 
 
-_OPS = {ast.Eq: "==", ast.NotEq: "!=", ast.LtE: "<=", ast.Lt: "<", ast.GtE: ">=", ast.Gt: ">"}
-
-
 def parse_constraint(text: str) -> tuple[Cond, ...]:
-    """Reads one comparison or a chain of them: "s <= 512", "1 <= b < c"."""
+    """Reads one comparison or a chain of them: "s <= 512", "1 <= b < c"; SpecError says what it could not read."""
     try:
-        node = ast.parse(text.replace("^", "**").strip(), mode="eval").body
-        if not isinstance(node, ast.Compare) or not all(type(op) in _OPS for op in node.ops):
-            raise ValueError("a comparison by one of == != <= < >= > is needed")
-        sides = [from_ast(x) for x in (node.left, *node.comparators)]
-    except (SyntaxError, ValueError) as err:
-        raise SpecError(f"constraints= has {text!r}, which cannot be read: {err}") from None
-    conds = []
-    for a, op, b in zip(sides, node.ops, sides[1:], strict=False):
-        op = _OPS[type(op)]
-        conds.append(Cond(b, {">=": "<=", ">": "<"}[op], a) if op in (">=", ">") else Cond(a, op, b))
-    return tuple(conds)
+        return tuple(parse_conds(text.replace("^", "**")))
+    except ValueError as err:
+        raise SpecError(f"constraints= has {text!r}, which is no constraint: {err}") from None
 
 
 def _is_axes(x: Any) -> bool:
@@ -278,10 +267,14 @@ class Contract:
     def guards(self, symbols: frozenset[str]) -> tuple[Guard, ...]:
         """The constraints over these symbols as guards of a Program, in the user's words."""
         return tuple(
-            Guard(cond, "contract", f"the constraint {text!r} is broken: {{lhs}} {cond.op} {{rhs}} does not hold")
+            contract_guard(text, cond)
             for text, cond in self.constraints
             if (cond.lhs.free | cond.rhs.free) <= symbols
         )
+
+
+def contract_guard(text: str, cond: Cond) -> Guard:
+    return Guard(cond, "contract", f"the constraint {text!r} is broken: {{lhs}} {cond.op} {{rhs}} does not hold")
 
 
 @dataclass(frozen=True)
@@ -336,7 +329,3 @@ def symbol_defs(shapes: Sequence[Sequence[Expr | None]]) -> tuple[SymbolDef, ...
             if old is None or (abs(new.scale), abs(new.offset)) < (abs(old.scale), abs(old.offset)):
                 best[name] = new
     return tuple(best[n] for n in sorted(best))
-
-
-def exprs_of(shape: Sequence[int | Expr]) -> tuple[Expr, ...]:
-    return tuple(d if isinstance(d, Expr) else const(d) for d in shape)

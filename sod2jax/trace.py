@@ -1,0 +1,239 @@
+"""Tracing: from a Python function and symbolic argument shapes to `Traced`, a jaxpr whose shapes hold Dims.
+
+* Each leaf's shape is a tuple of Exprs over symbols; a Scope turns them into Dims, which carry the sizes of the call at hand as
+  hints, and the constraints as facts.
+* JAX traces the function as it always does (`jax.jit(fun).trace`), on a fresh wrapper: a cached trace would leave no guards.
+* What Python code asked of the sizes comes back as guards of kind "version"; the constraints are guards of kind "contract".
+* Every argument leaf stays an input, used or not, since its sizes bind symbols and decide whether a version fits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+
+from sod2jax import compat
+from sod2jax.arguments import Arguments, Call
+from sod2jax.errors import SpecError, not_yet
+from sod2jax.ir.dims import Scope, expr_of
+from sod2jax.ir.expr import Expr, const, parse, sym
+from sod2jax.ir.program import Cond, Guard, SymbolDef
+from sod2jax.specs import Contract, Leaf, ShapeSpec, contract_guard, parse_constraint, symbol_defs
+
+Shape = tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The symbolic types of one version: a shape of Exprs per leaf, and what is known of the symbols."""
+
+    shapes: tuple[Shape, ...]
+    symbols: tuple[SymbolDef, ...]
+    hints: Mapping[str, int] = field(default_factory=dict)
+    contract: tuple[Guard, ...] = ()  # the user's constraints over these symbols
+    lower: Mapping[str, int] = field(default_factory=dict)  # bounds from below other than 0
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A function traced for symbolic shapes: what `pipeline.compile` reads.
+
+    `closed_jaxpr.jaxpr.invars` are 1:1 with `inputs`, all dynamic leaves in JAX's order; `out_avals` are 1:1 with its outvars.
+    `scope.box` knows the facts about the symbols, `hints` their values in the call at hand (empty if there was none).
+    """
+
+    name: str
+    closed_jaxpr: Any
+    scope: Scope
+    inputs: tuple[Leaf, ...]
+    in_tree: Any
+    out_tree: Any
+    symbols: tuple[SymbolDef, ...]
+    hints: Mapping[str, int]
+    contract: tuple[Guard, ...] = ()
+    statics: tuple = ()
+
+    @property
+    def out_avals(self):
+        return tuple(self.closed_jaxpr.out_avals)
+
+    @property
+    def out_shapes(self) -> tuple[Shape, ...]:
+        return tuple(tuple(map(expr_of, a.shape)) for a in self.out_avals)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The leaf behind each input: all of them."""
+        return tuple(range(len(self.inputs)))
+
+    @property
+    def bounds(self) -> dict[str, tuple[int, int | None]]:
+        box = self.scope.box
+        return {d.name: (box.lower(sym(d.name)) or 0, box.upper(sym(d.name))) for d in self.symbols}
+
+    def guards(self) -> tuple[Guard, ...]:
+        """What must hold for this trace to fit a call: the user's constraints first, then the decisions that the trace took."""
+        return (*self.contract, *self.scope.minimal_guards())
+
+
+def trace(arguments: Arguments, args: tuple, kwargs: Mapping[str, Any], call: Call, signature: Signature, precision=None) -> Traced:
+    """Traces the function once for `signature`. `args` and `kwargs` give the static arguments; the dynamic leaves' values are not read."""
+    scope = _scope(signature)
+    dims = [tuple(scope.dim(e) for e in shape) for shape in signature.shapes]
+    for leaf in call.leaves:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+            raise not_yet(f"argument {leaf.path!r} of dtype {leaf.dtype}", remedy="Pass jax.random.key_data(key) and wrap it inside.")
+    structs = [
+        jax.ShapeDtypeStruct(shape, leaf.dtype, weak_type=leaf.weak_type) for shape, leaf in zip(dims, call.leaves, strict=True)
+    ]
+    full_args, full_kwargs = arguments.with_leaves(args, kwargs, call, structs)
+    with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
+        jitted = jax.jit(
+            _fresh(arguments.fun), static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames
+        ).trace(*full_args, **full_kwargs)
+    closed = jitted.jaxpr
+    for c in closed.consts:
+        if isinstance(c, compat.Tracer):
+            raise compat.escaped_tracer_error(c)
+    inputs = tuple(
+        replace(leaf, shape=shape, used=used)
+        for leaf, shape, used in zip(call.leaves, signature.shapes, _used(closed.jaxpr), strict=True)
+    )
+    return Traced(
+        name=fun_name(arguments.fun),
+        closed_jaxpr=closed,
+        scope=scope,
+        inputs=inputs,
+        in_tree=call.in_tree,
+        out_tree=jitted.out_tree,
+        symbols=signature.symbols,
+        hints=dict(signature.hints),
+        contract=signature.contract,
+        statics=call.statics,
+    )
+
+
+def _scope(signature: Signature) -> Scope:
+    scope = Scope()
+    for d in signature.symbols:
+        scope.symbol(d.name, lo=signature.lower.get(d.name, 0), hint=signature.hints.get(d.name))
+    for shape in signature.shapes:
+        for e in shape:  # a size is never negative, whatever it is made of
+            if e.free:
+                scope.box.add_fact(Cond(const(0), "<=", e))
+    for guard in signature.contract:
+        scope.box.add_fact(guard.cond)
+    return scope
+
+
+def _fresh(fun: Callable) -> Callable:
+    """A new function object around `fun`: JAX caches traces by function."""
+
+    @functools.wraps(fun)
+    def traced(*args, **kwargs):
+        return fun(*args, **kwargs)
+
+    return traced
+
+
+def _used(jaxpr) -> tuple[bool, ...]:
+    read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
+    return tuple(id(v) in read for v in jaxpr.invars)
+
+
+def fun_name(fun: Callable) -> str:
+    return getattr(fun, "__name__", None) or getattr(getattr(fun, "func", None), "__name__", None) or type(fun).__name__
+
+
+# -- signatures: which dims are symbols
+
+
+def contract_signature(name: str, contract: Contract, call: Call) -> Signature:
+    """The signature that `shapes=` gives to a call; ShapeError if the call breaks the contract."""
+    specs = contract.leaf_specs(call.args, call.kwargs)
+    if any(not isinstance(d, int) for shape in call.shapes for d in shape):
+        return _symbolic_signature(name, call, specs, contract)
+    hints = contract.solve(name, specs, call.leaves)
+    shapes = tuple(
+        tuple(const(size) if dim is None else dim for dim, size in zip(_over(spec, leaf), leaf.shape, strict=True))
+        for spec, leaf in zip(specs, call.leaves, strict=True)
+    )
+    symbols = symbol_defs(shapes)
+    return Signature(shapes, symbols, hints, contract.guards(frozenset(d.name for d in symbols)))
+
+
+def _over(spec: ShapeSpec | None, leaf: Leaf) -> Sequence[Expr | None]:
+    return (None,) * len(leaf.shape) if spec is None else spec.over(len(leaf.shape))
+
+
+def _symbolic_signature(name: str, call: Call, specs: Sequence[ShapeSpec | None], contract: Contract) -> Signature:
+    """The signature of ShapeDtypeStructs with symbolic dims (`jax.export.symbolic_shape`), read from their text.
+
+    Symbols of jax.export are at least 1. A spec of `shapes=` for the same leaf must say the same.
+    """
+    scopes, shapes = {}, []
+    for spec, leaf in zip(specs, call.leaves, strict=True):
+        shape = []
+        for axis, (d, dim) in enumerate(zip(leaf.shape, _over(spec, leaf) or (), strict=True)):
+            if isinstance(d, int):
+                e = const(d)
+            else:
+                scopes.setdefault(id(getattr(d, "scope", None)), d)
+                e = parse(str(d).replace("^", "**"))
+            if dim is not None and dim != e:
+                raise SpecError(f"{name}: argument {leaf.path!r}, axis {axis} is given as {d}, but shapes= has {spec.text!r}")
+            shape.append(e)
+        shapes.append(tuple(shape))
+    symbols = symbol_defs(shapes)
+    names = frozenset(d.name for d in symbols)
+    if unsolved := sorted(frozenset().union(*(e.free for shape in shapes for e in shape)) - names):
+        raise SpecError(f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold it alone, linearly")
+    guards = list(contract.guards(names))
+    for d in scopes.values():
+        for text in compat.export_constraints(d):
+            guards += [contract_guard(text, c) for c in parse_constraint(text) if (c.lhs.free | c.rhs.free) <= names]
+    return Signature(tuple(shapes), symbols, {}, tuple(guards), {n: 1 for n in names})
+
+
+def static_signature(name: str, call: Call, contract: Contract) -> Signature:
+    """Every dim as it is: what the automatic mode compiles first."""
+    return _symbolic_signature(name, call, [None] * len(call.leaves), contract)
+
+
+def automatic_signature(call: Call, history: Sequence[tuple[tuple[int, ...], ...]]) -> Signature:
+    """Dims that were not the same in all calls of `history` (the call at hand is its last) become symbols.
+
+    Dims that had equal sizes in every call share one symbol: a later call that tells them apart does not fit, and splits them.
+    """
+    symbol_of: dict[tuple[int, ...], Expr] = {}
+    shapes = []
+    hints: dict[str, int] = {}
+    for i, leaf in enumerate(call.leaves):
+        shape = []
+        for axis in range(len(leaf.shape)):
+            sizes = tuple(shapes_[i][axis] for shapes_ in history)
+            if len(set(sizes)) == 1:
+                shape.append(const(sizes[0]))
+                continue
+            if sizes not in symbol_of:
+                symbol = symbol_of[sizes] = sym(_symbol_name(leaf.path, axis, hints))
+                hints[str(symbol)] = sizes[-1]
+            shape.append(symbol_of[sizes])
+        shapes.append(tuple(shape))
+    return Signature(tuple(shapes), symbol_defs(shapes), hints)
+
+
+def _symbol_name(path: str, axis: int, taken: Mapping[str, int]) -> str:
+    stem = re.sub(r"\W+", "_", path).strip("_") or "arg"
+    name = base = f"{stem}_{axis}" if not stem[0].isdigit() else f"arg_{stem}_{axis}"
+    n = 1
+    while name in taken:
+        n += 1
+        name = f"{base}_{n}"
+    return name

@@ -34,6 +34,7 @@ LAYERS = (
     ("plan",),
     ("lowering",),
     ("image", "_runtime"),
+    ("binding",),
     ("pipeline",),
     ("stages",),
     ("api",),
@@ -178,7 +179,7 @@ def primitives_only_in_ops(tree: Tree):
         for node in ast.walk(module):
             match node:
                 case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
-                    found = re.fullmatch(r"[a-z]\w+_p", name) and name not in allowed
+                    found = re.fullmatch(r"(?!c_)[a-z]\w+_p", name) and name not in allowed  # ctypes has c_void_p
                 case ast.Constant(value=str(name)):
                     found = name in PRIMITIVE_NAMES - allowed
                 case ast.Compare(left=left, comparators=others):
@@ -202,7 +203,7 @@ def mirror(tree: Tree):
     expected = {}
     for path, module in python_files(tree, "sod2jax", "lowering"):
         if Path(path).name in ("__init__.py", "__main__.py"):
-            if any(not isinstance(node, (ast.Import, ast.ImportFrom, ast.Expr, ast.Assign)) for node in module.body):
+            if any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in module.body):
                 yield f"{path}:1: holds code that no test file can mirror; give it a module"
             continue
         folder = Path("tests", *Path(path).parent.parts[path.startswith("sod2jax/") :])
@@ -313,7 +314,7 @@ GOOD = {
     "sod2jax/__init__.py": DOC + "from sod2jax.api import jit\n__all__ = ['jit']",
     "sod2jax/api.py": DOC + "from sod2jax import pipeline, errors\nfrom sod2jax.ops import OPS",
     "sod2jax/errors.py": DOC,
-    "sod2jax/pipeline.py": DOC + "from sod2jax import _runtime\nfrom sod2jax.lowering import gemm\nFOLDS = ['add', 'max']",
+    "sod2jax/pipeline.py": DOC + "from sod2jax import _runtime\nfrom sod2jax.lowering import gemm\nx: c_void_p = 'add'",
     "sod2jax/rewrite/__init__.py": DOC + "from sod2jax.rewrite import cse",
     "sod2jax/rewrite/cse.py": DOC + "def maker(eqn, *prims): return eqn.primitive in prims",
     "sod2jax/compat.py": DOC + "from jax._src import core",

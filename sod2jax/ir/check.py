@@ -1,0 +1,385 @@
+"""The Program checker: what must be true of every Program, whatever made it.
+
+* Names and numbers: everything refers to what exists, once, with the right dtype and arity. Kernels by `ir.check_kernel`.
+* Order: steps read only what is written; nobody writes inputs or constants; `prepare` steps depend on the inputs they name alone;
+  a slot's life covers its uses.
+* Sizes, at N random points that satisfy bounds and guards (edges are drawn often): none is negative, bytes suffice for the shape,
+  extents and scratch are what the kernel needs, every unmasked access of a sampled iteration lies in its buffer.
+* Memory, at the same points: arena slots lie within the arena, on 64-byte boundaries, and no two that live at one time overlap,
+  unless the kernel that ends the one and begins the other does so in place, at the same offset.
+* `check` reports all that is wrong at once, with the sizes and the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from sod2jax.errors import Sod2Error
+from sod2jax.ir.check_kernel import accesses, kernel_problems
+from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, sym
+from sod2jax.ir.program import Cond, Guard, Program, Slot
+
+ALIGN = 64
+KINDS = ("input", "output", "arena", "constant", "cached")
+LARGEST = 1 << 16  # of sampled sizes
+PRODUCT = 1 << 40  # of all sampled sizes, so that no formula leaves int64
+
+
+class ProgramError(Sod2Error):
+    """A Program breaks an invariant: a mistake of the compiler, never of its user."""
+
+
+def check(program: Program, samples: int = 1000, seed: int = 0) -> int:
+    """Raises ProgramError with everything that is wrong; gives the number of sampled points, 0 if no sizes satisfy the guards."""
+    problems = list(_structure(program))
+    count = 0
+    if not problems:
+        problems = list(_order(program))
+        sizes, count = sample(program, samples, np.random.default_rng(seed))
+        if count:
+            problems += _sizes(program, Values(sizes, count))
+            problems += _memory(program, Values(sizes, count))
+    if problems:
+        shown = "\n".join(f"  {p}" for p in problems[:30])
+        more = f"\n  and {len(problems) - 30} more" if len(problems) > 30 else ""
+        raise ProgramError(f"{program.name} breaks {len(problems)} invariant{'s' * (len(problems) > 1)}:\n{shown}{more}")
+    return count
+
+
+# -- names and numbers
+
+
+def _structure(p: Program) -> Iterator[str]:
+    names = [s.name for s in p.symbols]
+    yield from _twice("symbol", names)
+    yield from _twice("kernel", [k.name for k in p.kernels])
+    for s in p.symbols:
+        if not (0 <= s.input < len(p.inputs) and 0 <= s.axis < len(p.inputs[s.input].shape)):
+            yield f"symbol {s.name} is solved from axis {s.axis} of input {s.input}, which does not exist"
+        elif s.scale < 1:
+            yield f"symbol {s.name} has scale {s.scale}; it must be positive"
+        elif p.inputs[s.input].shape[s.axis] is not sym(s.name) * s.scale + s.offset:
+            yield (
+                f"symbol {s.name} is solved from {p.inputs[s.input].path} axis {s.axis} as {s.scale}*{s.name} + {s.offset}, "
+                f"but that size is {p.inputs[s.input].shape[s.axis]}"
+            )
+    for name in p.bounds.keys() - set(names):
+        yield f"bounds of {name}, which is no symbol"
+    for what, e in _formulas(p):
+        if not e.free <= set(names):
+            yield f"{what} uses {', '.join(sorted(e.free - set(names)))}, which no input defines"
+    for n, slot in enumerate(p.slots):
+        yield from (f"slot {n} {slot.name}: {why}" for why in _slot(p, slot))
+    for n, out in enumerate(p.outputs):
+        yield from (f"output {n}: {why}" for why in _output(p, out))
+    for kernel in p.kernels:
+        yield from (f"kernel {kernel.name}: {why}" for why in kernel_problems(kernel))
+    for n, step in enumerate(p.steps):
+        yield from (f"step {n}: {why}" for why in _step(p, step))
+
+
+def _twice(what: str, names: Iterable[str]) -> Iterator[str]:
+    seen = set()
+    for name in names:
+        if name in seen:
+            yield f"two {what}s are named {name}"
+        seen.add(name)
+
+
+def _formulas(p: Program) -> Iterator[tuple[str, Expr]]:
+    """Every formula over symbols, with what it is."""
+    for n, x in enumerate(p.inputs):
+        yield from ((f"shape of input {n} {x.path}", size) for size in x.shape)
+    for n, x in enumerate(p.outputs):
+        yield from ((f"shape of output {n}", size) for size in x.shape)
+    for n, slot in enumerate(p.slots):
+        yield from ((f"shape of slot {n} {slot.name}", size) for size in slot.shape)
+        yield f"bytes of slot {n} {slot.name}", slot.nbytes
+        if slot.offset is not None:
+            yield f"offset of slot {n} {slot.name}", slot.offset
+    for n, step in enumerate(p.steps):
+        yield from ((f"size {k} of step {n}", e) for k, e in enumerate(step.sizes))
+        yield f"extent of step {n}", step.extent
+        yield f"work of step {n}", step.work
+        yield f"scratch of step {n}", step.scratch
+    for g in p.guards:
+        yield from ((f"guard {g.cond}", e) for e in (g.cond.lhs, g.cond.rhs))
+    if p.arena is not None:
+        yield "arena", p.arena
+
+
+def _slot(p: Program, slot: Slot) -> Iterator[str]:
+    held = {"input": p.inputs, "output": p.outputs, "constant": p.constants}
+    if slot.kind not in KINDS:
+        yield f"no such kind: {slot.kind}"
+    elif slot.kind in held and not 0 <= slot.index < len(held[slot.kind]):
+        yield f"{slot.kind} {slot.index} does not exist"
+    elif slot.kind in held:
+        x = held[slot.kind][slot.index]
+        if np.dtype(x.dtype) != np.dtype(slot.dtype):
+            yield f"holds {slot.dtype}, but {slot.kind} {slot.index} is {x.dtype}"
+        if slot.kind == "constant" and slot.nbytes.value != x.nbytes:
+            yield f"has {slot.nbytes} bytes, but constant {slot.index} has {x.nbytes}"
+    if (slot.kind == "arena") != (slot.offset is not None):
+        yield f"a slot has an offset if and only if it lies in the arena; this one is {slot.kind}"
+    if slot.kind == "arena" and p.arena is None:
+        yield "lies in an arena that the program does not have"
+
+
+def _output(p: Program, out) -> Iterator[str]:
+    if (out.slot is None) == (out.forward is None):
+        yield "is made by a slot or forwards an input; it must be one of both"
+    elif out.forward is not None:
+        if not 0 <= out.forward < len(p.inputs):
+            yield f"forwards input {out.forward}, which does not exist"
+        elif (x := p.inputs[out.forward]).dtype != out.dtype or len(x.shape) != len(out.shape):
+            yield f"is {out.dtype} of rank {len(out.shape)} and forwards {x.path}, {x.dtype} of rank {len(x.shape)}"
+    elif not 0 <= out.slot < len(p.slots):
+        yield f"slot {out.slot} does not exist"
+    elif (slot := p.slots[out.slot]).kind not in ("output", "constant"):
+        yield f"lies in slot {out.slot}, which is {slot.kind}"
+    elif np.dtype(slot.dtype) != np.dtype(out.dtype):
+        yield f"is {out.dtype}, but slot {out.slot} holds {slot.dtype}"
+
+
+def _step(p: Program, step) -> Iterator[str]:
+    if not 0 <= step.kernel < len(p.kernels):
+        yield f"kernel {step.kernel} does not exist"
+        return
+    kernel = p.kernels[step.kernel]
+    if len(step.slots) != len(kernel.buffers):
+        yield f"gives {len(step.slots)} slots to {kernel.name}, which takes {len(kernel.buffers)} buffers"
+    if len(step.sizes) != len(kernel.sizes):
+        yield f"gives {len(step.sizes)} sizes to {kernel.name}, which takes {len(kernel.sizes)}"
+    for n, buffer in zip(step.slots, kernel.buffers, strict=False):
+        if not 0 <= n < len(p.slots):
+            yield f"slot {n} does not exist"
+        elif np.dtype(p.slots[n].dtype) != np.dtype(buffer.dtype):
+            yield f"slot {n} holds {p.slots[n].dtype}, but {kernel.name} takes {buffer.name} as {buffer.dtype}"
+    for k in step.prepare:
+        if not 0 <= k < len(p.inputs):
+            yield f"prepares for input {k}, which does not exist"
+
+
+# -- order
+
+
+def _order(p: Program) -> Iterator[str]:
+    written = {n for n, slot in enumerate(p.slots) if slot.kind in ("input", "constant")}
+    depends: dict[int, set[int]] = {n: {slot.index} for n, slot in enumerate(p.slots) if slot.kind == "input"}
+    for n, step in enumerate(p.steps):
+        kernel = p.kernels[step.kernel]
+        uses = list(zip(step.slots, kernel.buffers, strict=True))
+        by_name = {buffer.name: slot for slot, buffer in uses}
+        for slot, buffer in uses:
+            fresh = by_name.get(buffer.inplace) in written if buffer.inplace else False
+            if buffer.access != "w" and slot not in written and not fresh:
+                yield f"step {n} reads slot {slot} {p.slots[slot].name} as {buffer.name} of {kernel.name} before anything wrote it"
+            if buffer.access != "r" and p.slots[slot].kind in ("input", "constant"):
+                yield f"step {n} writes slot {slot} {p.slots[slot].name}, which is {p.slots[slot].kind}"
+            if p.slots[slot].kind == "arena" and not p.slots[slot].first <= n <= p.slots[slot].last:
+                yield (
+                    f"step {n} uses slot {slot} {p.slots[slot].name}, which lives from step {p.slots[slot].first} to "
+                    f"{p.slots[slot].last}"
+                )
+        for k, (slot, buffer) in enumerate(uses):
+            for other, other_buffer in uses[k + 1 :]:
+                linked = buffer.inplace == other_buffer.name or other_buffer.inplace == buffer.name
+                if slot == other and not linked and "w" in buffer.access + other_buffer.access:
+                    yield f"step {n} gives slot {slot} twice to {kernel.name}, as {buffer.name} and {other_buffer.name}, and writes it"
+        reads = {slot for slot, buffer in uses if buffer.access != "w"}
+        writes = {slot for slot, buffer in uses if buffer.access != "r"}
+        cached = {slot for slot in writes if p.slots[slot].kind == "cached"}
+        if step.prepare and not cached:
+            yield f"step {n} prepares, but writes no cached slot"
+        if cached and cached != writes:
+            yield f"step {n} writes cached and other slots"
+        sources = set().union(*(depends.get(slot, set()) for slot in reads))
+        if cached and not sources <= set(step.prepare):
+            yield f"step {n} depends on inputs {sorted(sources)}, but prepares only for {sorted(step.prepare)}"
+        if cached and (other := [s for s in reads if p.slots[s].kind not in ("input", "constant", "cached")]):
+            yield f"step {n} fills a cached slot from slot {other[0]}, which is {p.slots[other[0]].kind}: it changes at every call"
+        for slot in cached:
+            depends[slot] = depends.get(slot, set()) | set(step.prepare)
+        written |= writes
+    for n, out in enumerate(p.outputs):
+        if out.slot is not None and out.slot not in written:
+            yield f"output {n} lies in slot {out.slot}, which nothing writes"
+
+
+# -- random sizes
+
+
+class Values:
+    """Formulas at all sampled points at once, each shared part once."""
+
+    def __init__(self, sizes: Mapping[str, np.ndarray], count: int):
+        self.sizes, self.count = sizes, count
+        self.memo: dict[Expr, np.ndarray] = {}
+
+    def __call__(self, e: Expr) -> np.ndarray:
+        out = self.memo.get(e)
+        if out is None:
+            out = self.memo[e] = sum((c * self.product(m) for m, c in e.terms), np.zeros(self.count, np.int64))
+        return out
+
+    def product(self, monomial) -> np.ndarray:
+        result = np.ones(self.count, np.int64)
+        for atom in monomial:
+            result = result * (self.sizes[atom.name] if atom.kind == SYM else self.of_atom(atom.expr, atom))
+        return result
+
+    def of_atom(self, e: Expr, atom) -> np.ndarray:
+        out = self.memo.get(e)
+        if out is None:
+            first, *rest = map(self, atom.args)
+            if atom.kind in (FLOORDIV, MOD):
+                # Division by zero has no value; where it matters, the runtime stops. Here it counts as 0.
+                (divisor,) = rest
+                safe = np.where(divisor == 0, 1, divisor)
+                out = np.where(divisor == 0, 0, first // safe if atom.kind == FLOORDIV else first % safe)
+            else:
+                extreme = np.minimum if atom.kind == "min" else np.maximum
+                out = first
+                for x in rest:
+                    out = extreme(out, x)
+            self.memo[e] = out
+        return out
+
+    def holds(self, cond: Cond) -> np.ndarray:
+        a, b = self(cond.lhs), self(cond.rhs)
+        return {"==": a == b, "!=": a != b, "<=": a <= b, "<": a < b}[cond.op]
+
+    def at(self, k: int) -> str:
+        return ", ".join(f"{name}={x[k]}" for name, x in self.sizes.items()) or "the only size"
+
+
+def sample(p: Program, count: int, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], int]:
+    """Random sizes within bounds that satisfy the guards; edges, powers of two and their neighbours come often."""
+    tries = count * (16 if p.guards else 1)
+    names = [s.name for s in p.symbols]
+    widest = min(LARGEST, int(PRODUCT ** (1 / max(len(names), 1))))
+    sizes = {}
+    for name in names:
+        low, high = p.bounds.get(name, (0, None))
+        high = max(low, widest) if high is None else high
+        wide = np.exp(rng.uniform(0, np.log(min(high, low + widest) - low + 1), tries)).astype(np.int64) - 1 + low
+        power = (np.int64(1) << rng.integers(0, 17, tries)) + rng.integers(-1, 2, tries)
+        edge = rng.choice([low, low, low + 1, low + 2, 3, 7, 97, 128, min(high, low + widest)], tries)
+        kind = rng.integers(0, 4, tries)
+        sizes[name] = np.clip(np.where(kind == 0, edge, np.where(kind == 1, power, wide)), low, min(high, low + widest))
+    _impose(p.guards, sizes, names)
+    values = Values(sizes, tries)
+    good = np.ones(tries, bool)
+    for guard in p.guards:
+        good &= values.holds(guard.cond)
+    for name in names:
+        low, high = p.bounds.get(name, (0, None))
+        good &= (sizes[name] >= low) & (sizes[name] <= (high if high is not None else np.iinfo(np.int64).max))
+    chosen = np.flatnonzero(good)[:count]
+    return {name: x[chosen] for name, x in sizes.items()}, len(chosen)
+
+
+def _impose(guards: Iterable[Guard], sizes: dict[str, np.ndarray], names: list[str]) -> None:
+    """Moves the samples onto equalities, which chance would never meet: the last symbol of one is solved for."""
+    for guard in guards:
+        cond = guard.cond
+        if cond.op != "==":
+            continue
+        difference = cond.lhs - cond.rhs
+        values = Values(sizes, len(next(iter(sizes.values()))) if sizes else 0)
+        for name in sorted(difference.free, key=names.index, reverse=True):
+            solved = difference.linear({name})
+            if solved is not None and solved[0][name].value in (1, -1):
+                sizes[name] = values(solved[1] * -solved[0][name].value)
+                break
+        else:
+            if len(difference.terms) == 1 and difference.terms[0][0][0].kind == MOD:
+                dividend, divisor = difference.terms[0][0][0].args
+                if len(dividend.free) == 1 and divisor.value and str(dividend) in sizes:
+                    sizes[str(dividend)] = sizes[str(dividend)] // divisor.value * divisor.value
+
+
+def _sizes(p: Program, values: Values) -> Iterator[str]:
+    def never(bad: np.ndarray, text: str) -> Iterator[str]:
+        if bad.any():
+            yield f"{text} at {values.at(int(np.argmax(bad)))}"
+
+    for what, e in _formulas(p):
+        if not what.startswith(("guard", "size ")):
+            yield from never(values(e) < 0, f"{what} is negative: {e}")
+    for n, slot in enumerate(p.slots):
+        needed = _elements(slot.shape) * np.dtype(slot.dtype).itemsize
+        yield from never(values(slot.nbytes) < values(needed), f"slot {n} {slot.name} has {slot.nbytes} bytes and needs {needed}")
+        if slot.kind in ("input", "output"):
+            held = (p.inputs if slot.kind == "input" else p.outputs)[slot.index]
+            yield from never(values(slot.nbytes) != values(_elements(held.shape) * np.dtype(slot.dtype).itemsize),
+                             f"slot {n} {slot.name} has {slot.nbytes} bytes, not those of {slot.kind} {slot.index}")  # fmt: skip
+    for n, out in enumerate(p.outputs):
+        source = p.inputs[out.forward].shape if out.forward is not None else p.slots[out.slot].shape
+        yield from never(values(_elements(source)) != values(_elements(out.shape)), f"output {n} has not the size of its source")
+    for n, step in enumerate(p.steps):
+        kernel = p.kernels[step.kernel]
+        inside = Values({name: values(e) for name, e in zip(kernel.sizes, step.sizes, strict=True)}, values.count)
+        yield from never(
+            inside(kernel.extent) != values(step.extent), f"step {n} has extent {step.extent}, but {kernel.name} has {kernel.extent}"
+        )
+        needed = sum((-(-inside(x.extent) * np.dtype(x.dtype).itemsize // ALIGN) * ALIGN for x in kernel.locals), values(const(0)))
+        yield from never(values(step.scratch) < needed, f"step {n} has {step.scratch} bytes of scratch; {kernel.name} needs more")
+        room = {b.name: values(p.slots[s].nbytes) // np.dtype(b.dtype).itemsize for s, b in zip(step.slots, kernel.buffers, strict=True)}
+        room |= {x.name: inside(x.extent) for x in kernel.locals}
+        for buffer, offset, at, runs in accesses(kernel, inside, np.random.default_rng(n)):
+            yield from never(
+                runs & ((at < 0) | (at >= room[buffer])),
+                f"step {n}: {kernel.name} accesses {buffer}[{offset}] outside of its buffer",
+            )
+
+
+def _elements(shape: tuple[Expr, ...]) -> Expr:
+    result = const(1)
+    for size in shape:
+        result = result * size
+    return result
+
+
+# -- memory
+
+
+def _memory(p: Program, values: Values) -> Iterator[str]:
+    arena = [(n, slot) for n, slot in enumerate(p.slots) if slot.kind == "arena"]
+    begin = {n: values(slot.offset) for n, slot in arena}
+    end = {n: begin[n] + values(slot.nbytes) for n, slot in arena}
+    for n, slot in arena:
+        if (bad := begin[n] % ALIGN != 0).any():
+            yield f"slot {n} {slot.name} is not on a {ALIGN}-byte boundary at {values.at(int(np.argmax(bad)))}: {slot.offset}"
+        if (bad := end[n] > values(p.arena)).any():
+            yield f"slot {n} {slot.name} ends outside of the arena at {values.at(int(np.argmax(bad)))}: {slot.offset} + {slot.nbytes}"
+    linked = _in_place(p)
+    for k, (n, a) in enumerate(arena):
+        for m, b in arena[k + 1 :]:
+            if a.first > b.last or b.first > a.last:
+                continue
+            overlap = (begin[n] < end[m]) & (begin[m] < end[n]) & (end[n] > begin[n]) & (end[m] > begin[m])
+            if frozenset((n, m)) in linked:
+                overlap &= begin[n] != begin[m]
+            if overlap.any():
+                yield (
+                    f"slots {n} {a.name} (steps {a.first}-{a.last}) and {m} {b.name} (steps {b.first}-{b.last}) overlap at "
+                    f"{values.at(int(np.argmax(overlap)))}: [{a.offset}, +{a.nbytes}) and [{b.offset}, +{b.nbytes})"
+                )
+
+
+def _in_place(p: Program) -> set[frozenset[int]]:
+    """Pairs of slots that may share memory: one ends where the other begins, in a step whose kernel says so."""
+    linked = set()
+    for n, step in enumerate(p.steps):
+        buffers = p.kernels[step.kernel].buffers
+        slot_of = {b.name: s for b, s in zip(buffers, step.slots, strict=True)}
+        for b in buffers:
+            if b.inplace is not None:
+                old, new = slot_of[b.inplace], slot_of[b.name]
+                if old != new and p.slots[old].last == n == p.slots[new].first:
+                    linked.add(frozenset((old, new)))
+    return linked

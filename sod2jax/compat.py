@@ -175,3 +175,20 @@ def tree_mismatch_message(given, compiled) -> str:
         base = ["args", "kwargs"][first.idx]
         lines.append(f"    * at {base}{_tree_util.keystr(tuple(rest))}, seen {thing2} but now given {thing1}, so {explanation}")
     return "\n".join(lines)
+
+
+# -- symbolic sizes
+
+
+def register_dim_type(cls: type) -> None:
+    """Lets instances of `cls` stand wherever JAX takes a Python int as a size or as a weakly typed operand."""
+    _core.pytype_aval_mappings[cls] = lambda d: dim_value_aval()
+    _dtypes.register_weak_scalar_type(cls)
+    _dtypes.python_scalar_types.add(cls)
+    _dtypes.python_scalar_types_to_dtypes[cls] = _dtypes.python_scalar_types_to_dtypes[int]
+    _dtypes.register_canonicalize_value_handler(cls, None)
+
+
+def dim_value_aval():
+    """The aval of a size used as a value: a weakly typed scalar of JAX's default integer dtype."""
+    return _core.dim_value_aval()

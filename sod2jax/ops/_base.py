@@ -95,6 +95,7 @@ class OpDef:
     cost: float = 1.0  # scalar operations per output element, roughly; reductions: per input element
     folds: bool = False  # every output element folds over many input elements
     moves: bool = False  # outputs are input elements at other places, or constants: never worth a buffer of its own
+    affine: bool = False  # moves elements by an affine index map: an operand read through it is still addressed by strides
     is_identity: bool = False  # out[i] = x[i]: the eqn says something to JAX and nothing to a CPU
 
 

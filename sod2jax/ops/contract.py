@@ -1,0 +1,177 @@
+"""Contractions: dot_general and convolutions, the many-to-many anchors.
+
+Each has two descriptions of one meaning. `pull` is the plain fold of products, right for every dtype and size; `contraction` gives
+the index maps of the batch-reduce GEMM template: out[batch, m, n] = sum over k of lhs[batch, m, k] * rhs[batch, k, n].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jax.extend.core import primitives as p
+
+from sod2jax.ir.dims import expr_of
+from sod2jax.ir.expr import Expr, const, floordiv, mod
+from sod2jax.ops import values
+from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
+
+Index = tuple[Expr, ...]
+BOOL, INT = np.dtype(bool), np.dtype(np.int64)
+
+
+@dataclass(frozen=True)
+class ContractionMap:
+    """Extents of the four kinds of axes, and where an element of each operand lies, as functions of indices of those axes."""
+
+    batch: Index
+    m: Index
+    n: Index
+    k: Index
+    lhs: Callable[[Index, Index, Index], Index]  # (batch, m, k)
+    rhs: Callable[[Index, Index, Index], Index]  # (batch, k, n)
+    out: Callable[[Index, Index, Index], Index]  # (batch, m, n)
+
+
+def others(rank, *taken):
+    taken = {axis for axes in taken for axis in axes}
+    return [axis for axis in range(rank) if axis not in taken]
+
+
+def place(rank, *parts):
+    """An index of `rank` from pairs (axes, index)."""
+    index = [None] * rank
+    for axes, values_ in parts:
+        for axis, i in zip(axes, values_, strict=True):
+            index[axis] = i
+    return tuple(index)
+
+
+def dot_map(out, x, y, *, dimension_numbers, **_):
+    (xk, yk), (xb, yb) = dimension_numbers
+    xm, yn = others(len(x), xk, xb), others(len(y), yk, yb)
+    return ContractionMap(
+        batch=tuple(x[a] for a in xb),
+        m=tuple(x[a] for a in xm),
+        n=tuple(y[a] for a in yn),
+        k=tuple(x[a] for a in xk),
+        lhs=lambda batch, m, k: place(len(x), (xb, batch), (xm, m), (xk, k)),
+        rhs=lambda batch, k, n: place(len(y), (yb, batch), (yk, k), (yn, n)),
+        out=lambda batch, m, n: (*batch, *m, *n),
+    )
+
+
+def accumulator(*dtypes):
+    """Products of narrow floats are summed in f32, as XLA does on CPUs."""
+    wide = np.result_type(*dtypes) if all(d.kind in "biufc" for d in dtypes) else np.dtype(np.float32)
+    return np.dtype(np.float32) if wide == np.float16 else wide
+
+
+def product_fold(b, out, extents, factors):
+    """sum over `extents` of the product of both factors, in the accumulator's dtype, as `out.dtype`."""
+    dtype = accumulator(out.dtype)
+
+    def term(k):
+        x, y = factors(k)
+        x, y = b.convert(x, dtype), b.convert(y, dtype)
+        return b.op("and" if dtype == BOOL else "mul", x, y, dtype=dtype)
+
+    return b.convert(b.fold("or" if dtype == BOOL else "add", dtype, extents, term), out.dtype)
+
+
+def dot_general(b, out, index, x, y, *, dimension_numbers, **_):
+    maps = dot_map(out, x.shape, y.shape, dimension_numbers=dimension_numbers)
+    nb, nm = len(maps.batch), len(maps.m)
+    batch, m, n = index[:nb], index[nb : nb + nm], index[nb + nm :]
+    return product_fold(b, out, maps.k, lambda k: (x[maps.lhs(batch, m, k)], y[maps.rhs(batch, k, n)]))
+
+
+def conv_axes(dimension_numbers):
+    """Batch, feature and spatial axes of lhs, rhs and out."""
+    d = dimension_numbers
+    return [(spec[0], spec[1], tuple(spec[2:])) for spec in (d.lhs_spec, d.rhs_spec, d.out_spec)]
+
+
+def conv_map(out, x, y, *, dimension_numbers, window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count,
+             batch_group_count, **_):  # fmt: skip
+    """Batch-reduce over the window: no im2col. None where the template does not apply as the eqn stands (rewriting brings padding
+    and lhs dilation into the operand; grouped batches are folded plainly)."""
+    plain = all(tuple(pad) == (0, 0) for pad in padding) and all(d == 1 for d in lhs_dilation) and batch_group_count == 1
+    if not plain:
+        return None
+    rank, groups = len(x), feature_group_count
+    (xn, xc, xs), (yo, yi, ys), (on, oc, os_) = conv_axes(dimension_numbers)
+    per_group = floordiv(y[yo], const(groups))
+    grouped = (const(groups),) if groups > 1 else ()
+
+    def lhs(batch, m, k):
+        spatial = [i * s + w * d for i, w, s, d in zip(m[1:], k[:-1], window_strides, rhs_dilation, strict=True)]
+        channel = k[-1] + batch[0] * y[yi] if groups > 1 else k[-1]
+        return place(rank, ((xn,), m[:1]), ((xc,), (channel,)), (xs, spatial))
+
+    def rhs(batch, k, n):
+        feature = n[0] + batch[0] * per_group if groups > 1 else n[0]
+        return place(rank, ((yo,), (feature,)), ((yi,), k[-1:]), (ys, k[:-1]))
+
+    def at(batch, m, n):
+        feature = n[0] + batch[0] * per_group if groups > 1 else n[0]
+        return place(rank, ((on,), m[:1]), ((oc,), (feature,)), (os_, m[1:]))
+
+    return ContractionMap(
+        batch=grouped, m=(out[on], *(out[a] for a in os_)), n=(per_group,), k=(*(y[a] for a in ys), y[yi]), lhs=lhs, rhs=rhs, out=at
+    )
+
+
+def conv_general_dilated(b, out, index, x, y, *, dimension_numbers, window_strides, padding, lhs_dilation, rhs_dilation,
+                         feature_group_count, batch_group_count, **_):  # fmt: skip
+    """out[n, o, s] = sum over window w and channel c of the group of x[n, c, s*stride + w*dilation - low] * y[o, c, w]."""
+    rank = len(x.shape)
+    (xn, xc, xs), (yo, yi, ys), (on, oc, os_) = conv_axes(dimension_numbers)
+    feature, row = index[oc], index[on]
+    if feature_group_count > 1:
+        group = b.simplify(floordiv(feature, floordiv(y.shape[yo], const(feature_group_count))))
+        channels = group * y.shape[yi]
+    else:
+        channels = const(0)
+    if batch_group_count > 1:
+        group = b.simplify(floordiv(feature, floordiv(y.shape[yo], const(batch_group_count))))
+        row = row + group * floordiv(x.shape[xn], const(batch_group_count))
+
+    def factors(k):
+        spatial, inside = [], None
+
+        def require(op, lhs, rhs):
+            nonlocal inside
+            cond = b.op(op, b.position(b.simplify(lhs), INT), b.position(b.simplify(rhs), INT), dtype=BOOL)
+            inside = cond if inside is None else b.op("and", inside, cond, dtype=BOOL)
+
+        for j, axis in enumerate(xs):
+            (low, high), hole = padding[j], lhs_dilation[j]
+            at = b.simplify(index[os_[j]] * window_strides[j] + k[j] * rhs_dilation[j] - expr_of(low))
+            if hole != 1:
+                require("eq", mod(at, const(hole)), const(0))
+                at = b.simplify(floordiv(at, const(hole)))
+            if (low, high) != (0, 0):
+                require("ge", at, const(0))
+                require("lt", at, x.shape[axis])
+            spatial.append(at)
+        source = place(rank, ((xn,), (row,)), ((xc,), (channels + k[-1],)), (xs, spatial))
+        weight = y[place(rank, ((yo,), (feature,)), ((yi,), k[-1:]), (ys, k[:-1]))]
+        value = x[source] if inside is None else b.where(inside, lambda: x[source], b.const(0, x.dtype))
+        return value, weight
+
+    return product_fold(b, out, [*(y.shape[a] for a in ys), y.shape[yi]], factors)
+
+
+defop(
+    OpDef(
+        p.dot_general_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=dot_general, contraction=dot_map, cost=2, folds=True,
+        solve=values.SOLVE.get("dot_general"),
+    )
+)  # fmt: skip
+defop(
+    OpDef(
+        p.conv_general_dilated_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=conv_general_dilated, contraction=conv_map, cost=2, folds=True
+    )
+)

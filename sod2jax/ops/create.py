@@ -1,0 +1,34 @@
+"""Primitives that make arrays from nothing but shapes: recomputed where they are used, never stored."""
+
+from __future__ import annotations
+
+import numpy as np
+from jax.extend.core import primitives as p
+
+from sod2jax import compat
+from sod2jax.ir.dims import dim_as_value_p, expr_of
+from sod2jax.ops import values
+from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
+
+
+def iota(b, out, index, *_, dimension, **__):
+    if out.dtype.kind in "iu":
+        return b.position(index[dimension], out.dtype)
+    return b.convert(b.position(index[dimension], np.dtype(np.int64)), out.dtype)
+
+
+def dim_as_value(b, out, index, *, dim, **_):
+    return b.position(expr_of(dim), out.dtype)
+
+
+def empty(b, out, index, **_):
+    return b.const(0, out.dtype)
+
+
+def creates(prim, pull, value=None):
+    defop(OpDef(prim, Dyn.ISDO, Mapping.SOURCE, pull=pull, cost=0.0, moves=True, values=value))
+
+
+creates(p.iota_p, iota, values.SHAPE.get("iota"))
+creates(dim_as_value_p, dim_as_value, values.SHAPE.get("dim_as_value"))
+creates(compat.primitive("empty"), empty)

@@ -1,0 +1,62 @@
+"""Reductions: named axes of one operand folded with a monoid. Everything else follows from the monoid."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from jax.extend.core import primitives as p
+
+from sod2jax.ops import values
+from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
+
+# primitive: fold of ir.loops.FOLDS
+FOLDS = {
+    p.reduce_sum_p: "add", p.reduce_prod_p: "mul", p.reduce_max_p: "max", p.reduce_min_p: "min",
+    p.reduce_and_p: "and", p.reduce_or_p: "or", p.reduce_xor_p: "xor",
+}  # fmt: skip
+BOOL = np.dtype(bool)
+
+
+def merge(kept, folded, axes):
+    """The operand's index: `folded` at `axes`, `kept` elsewhere."""
+    result = list(kept)
+    for axis, i in zip(sorted(axes), folded, strict=True):
+        result.insert(axis, i)
+    return result
+
+
+def reduce(fold, b, out, index, x, *, axes, **_):
+    """out[kept] = fold over `axes` of x[kept and folded, in x's order]."""
+    extents = [x.shape[a] for a in sorted(axes)]
+    return b.fold(fold, out.dtype, extents, lambda folded: x[merge(index, folded, axes)])
+
+
+def arg_extreme(fold, b, out, index, x, *, axes, index_dtype, **_):
+    """The first position of the extreme value; NaN counts as the extreme, as XLA has it.
+
+    Two folds: the extreme itself, then the least position that holds it (if it is NaN, the least position of a NaN).
+    """
+    (axis,), dtype = axes, np.dtype(index_dtype)
+    size = x.shape[axis]
+    extreme = b.fold(fold, x.dtype, [size], lambda k: x[merge(index, k, axes)])
+
+    def candidate(k):
+        value = x[merge(index, k, axes)]
+        here = b.op("eq", value, extreme, dtype=BOOL)
+        if x.dtype.kind not in "biu":
+            here = b.op("or", here, b.op("ne", value, value, dtype=BOOL), dtype=BOOL)
+        return b.op("select", here, b.position(k[0], dtype), b.const(np.iinfo(dtype).max, dtype), dtype=dtype)
+
+    return b.fold("min", dtype, [size], candidate)
+
+
+for _prim, _fold in FOLDS.items():
+    defop(
+        OpDef(
+            _prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(reduce, _fold), folds=True,
+            values=values.REDUCE.get(_fold), solve=None,
+        )
+    )  # fmt: skip
+for _prim, _fold in ((p.argmax_p, "max"), (p.argmin_p, "min")):
+    defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(arg_extreme, _fold), cost=3, folds=True))

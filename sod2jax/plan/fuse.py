@@ -1,0 +1,286 @@
+"""Fusion: which values get a buffer, and which eqns run inside of the kernel that fills it.
+
+A group is one kernel to be: its `root` is the var that it writes; everything between the root and the next buffers is pulled in.
+After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
+
+* Anchors (many-to-many: dot_general, convolutions) get a group each. Its epilogue grows along post-dominators as long as
+  everything between is one-to-one in the anchor's own shape (or an index map that can be followed forward): no element is
+  computed twice, and the group is convex by construction.
+* The other eqns are visited from the outputs back. An eqn whose consumers all lie in one group joins that group (green cells of
+  DNNFusion's table 3). Index maps join every consumer: they are never worth a buffer (SmartMem).
+* A reduction joins a group that works row by row on the shape that it reduces, or on its result's shape, so that the rows are
+  folded once; otherwise it gets a buffer (red cell: many-to-many into many-to-many).
+* One-to-many: a costly value that its consumer would recompute along other axes gets a buffer (yellow cell).
+* Values of parameters alone (batch norm's scale) get a buffer that is filled when the parameters change.
+* An anchor's right operand goes through packing, whose loops take in what lies before it; its left operand is addressed by strides,
+  so only affine index maps may stand between it and a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from jax.extend.core import Literal, Var
+
+from sod2jax.ops._base import Mapping
+from sod2jax.ops.contract import ContractionMap
+from sod2jax.plan.graph import Graph
+
+COSTLY = 4.0  # scalar operations from which recomputing along a broadcast axis is worse than a buffer
+NARROW = 8  # columns below which the GEMM template wastes most of a vector
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A contraction with its roles: `a` is addressed by strides, `b` is packed; `maps` has lhs for a and rhs for b."""
+
+    eqn: int
+    a: Var
+    b: Var
+    maps: ContractionMap
+
+
+@dataclass(eq=False)
+class Group:
+    """One kernel to be. `members` are eqn numbers, in order; `path` leads from the anchor's output to the root."""
+
+    root: Var
+    members: list[int] = field(default_factory=list)
+    anchor: Anchor | None = None
+    path: tuple[int, ...] = ()
+    packs: Anchor | None = None  # the group packs this anchor's `b` (its root is then b)
+    prepare: bool = False  # depends on parameters alone and is no output: runs when they change
+
+
+@dataclass(frozen=True)
+class _Address:
+    """The consumer of an anchor's left operand."""
+
+    anchor: int
+
+
+def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[Var] = frozenset()) -> list[Group]:
+    """Groups in an order in which they can run. The vars of `stored` get buffers whatever the rules say."""
+    fusing = "fusion" not in disable
+    groups: list[Group] = []
+    claimed: dict[int, Group] = {}
+    anchors: dict[int, Group] = {}
+    for i in reversed(range(len(graph.eqns))):
+        if (maps := contraction_of(graph, i)) is None:
+            continue
+        path, region = epilogue(graph, i, claimed) if fusing else ((), set())
+        root = graph.eqns[path[-1] if path else i].outvars[0]
+        group = Group(root, sorted({i, *region}), roles(graph, i, maps, path), path)
+        anchors[i] = group
+        groups.append(group)
+        claimed.update(dict.fromkeys(group.members, group))
+
+    consumers: dict[Var, set] = {}
+
+    def feed(v, group) -> None:
+        if isinstance(v, Var):
+            consumers.setdefault(v, set()).add(group)
+
+    outputs = set(graph.outputs)
+    for i in reversed(range(len(graph.eqns))):
+        eqn = graph.eqns[i]
+        if i in claimed:
+            group = claimed[i]
+            inside = {v for k in group.members for v in graph.eqns[k].outvars}
+            if i in anchors:
+                packing = Group(group.anchor.b, packs=group.anchor, prepare=group.anchor.b in graph.invariant)
+                groups.append(packing)
+                feed(group.anchor.a, _Address(i))
+                feed(group.anchor.b, packing)
+                continue
+            for v in eqn.invars:
+                if isinstance(v, Var) and v not in inside:
+                    feed(v, group)
+            continue
+        for v in eqn.outvars:
+            wanted = consumers.get(v, set())
+            if not wanted and v not in outputs:
+                continue
+            if v not in outputs and v not in stored and joins(graph, i, v, wanted, fusing):
+                into = wanted
+                for group in wanted:
+                    if isinstance(group, Group):
+                        group.members.append(i)
+            else:
+                group = Group(v, [i], prepare=v in graph.invariant and v not in outputs)
+                groups.append(group)
+                into = {group}
+            for operand in eqn.invars:
+                for group in into:
+                    feed(operand, group)
+
+    for group in groups:
+        group.members = sorted(set(group.members))
+    order = {id(g): _when(graph, g, anchors) for g in groups}
+    return sorted(groups, key=lambda g: order[id(g)])
+
+
+def _when(graph: Graph, group: Group, anchors: dict[int, Group]) -> tuple[int, int]:
+    """A root's eqn comes after everything that its group reads; packing comes right before its anchor's kernel."""
+    if group.packs is not None:
+        return graph.maker[anchors[group.packs.eqn].root], 0
+    return graph.maker[group.root], 1
+
+
+def contraction_of(graph: Graph, i: int) -> ContractionMap | None:
+    """The index maps of eqn `i`, if the GEMM template serves it well."""
+    record, eqn = graph.records[i], graph.eqns[i]
+    if record is None or record.contraction is None:
+        return None
+    (out,), (x, y) = eqn.outvars, eqn.invars
+    dtype = graph.dtype(out)
+    if dtype not in (np.float32, np.float64) or any(graph.dtype(v) != dtype or isinstance(v, Literal) for v in (x, y)):
+        return None
+    maps = record.contraction(graph.shape(out), graph.shape(x), graph.shape(y), **eqn.params)
+    if maps is None or not maps.k:
+        return None
+
+    def known(extents):
+        product = 1
+        for e in extents:
+            if e.value is None:
+                return None
+            product *= e.value
+        return product
+
+    m, n, k = map(known, (maps.m, maps.n, maps.k))
+    if k == 1 or (n is not None and n < NARROW and (m is not None and m < NARROW or x in graph.invariant)):
+        return None
+    if n is not None and n < NARROW and len(maps.m) > 1:
+        return None  # depthwise and nearly so
+    return maps
+
+
+def roles(graph: Graph, i: int, maps: ContractionMap, path: tuple[int, ...]) -> Anchor:
+    """Which operand is packed: a parameter if one is; else the one whose free axis is innermost where the root is stored."""
+    eqn = graph.eqns[i]
+    x, y = eqn.invars[:2]
+    swapped = ContractionMap(
+        maps.batch, maps.n, maps.m, maps.k,
+        lhs=lambda batch, m, k: maps.rhs(batch, k, m),
+        rhs=lambda batch, k, n: maps.lhs(batch, n, k),
+        out=lambda batch, m, n: maps.out(batch, n, m),
+    )  # fmt: skip
+    if (y in graph.invariant) == (x in graph.invariant):
+        swap = bool(maps.m) and _innermost_is_m(graph, i, maps, path)
+    else:
+        swap = x in graph.invariant
+    return Anchor(i, y, x, swapped) if swap else Anchor(i, x, y, maps)
+
+
+def _innermost_is_m(graph: Graph, i: int, maps: ContractionMap, path: tuple[int, ...]) -> bool:
+    """Follows the last axis of the root back through the permutations of `path`."""
+    rank = len(maps.batch) + len(maps.m) + len(maps.n)
+    axes = list(range(rank))
+    for k in path:
+        permutation = graph.eqns[k].params.get("permutation")
+        if permutation is not None:
+            axes = [axes[p] for p in permutation]
+        elif graph.records[k].mapping is not Mapping.ONE_TO_ONE:
+            return False
+    return not maps.n or len(maps.batch) <= axes[-1] < len(maps.batch) + len(maps.m)
+
+
+def epilogue(graph: Graph, i: int, claimed: dict[int, Group]) -> tuple[tuple[int, ...], set[int]]:
+    """The chain of post-dominators that the anchor's kernel may compute, and all eqns that this takes in."""
+    path: list[int] = []
+    region: set[int] = set()
+    at = i
+    while (then := graph.post_dominators[at]) is not None:
+        between = list(_between(graph, at, then))
+        if any(k in claimed for k in between) or not all(_follows(graph, k, at, between) for k in between):
+            break
+        moved = [k for k in between if graph.records[k].moves]
+        if moved and len(between) > 1:
+            break
+        region.update(between)
+        path.append(then)
+        at = then
+    # An index map at the end of the path saves its consumers nothing that they could not do themselves, but a permutation that ends
+    # there lets the kernel store rows where they belong.
+    while path and graph.records[path[-1]].moves and graph.eqns[path[-1]].params.get("permutation") is None:
+        region.discard(path.pop())
+    return tuple(path), region
+
+
+def _between(graph: Graph, start: int, stop: int) -> Iterator[int]:
+    """The eqns on paths from `start` to `stop`, `stop` included, `start` not."""
+    seen, todo = set(), [start]
+    while todo:
+        for v in graph.eqns[todo.pop()].outvars:
+            for u in graph.users.get(v, ()):
+                if u not in seen:
+                    seen.add(u)
+                    yield u
+                    if u != stop:
+                        todo.append(u)
+
+
+def _follows(graph: Graph, k: int, start: int, between: list[int]) -> bool:
+    """Whether eqn `k` keeps the shape of the values that it gets from the region, or moves a single one by a forward map."""
+    record, eqn = graph.records[k], graph.eqns[k]
+    if record is None or len(eqn.outvars) != 1:
+        return False
+    inside = {v for e in (start, *between) for v in graph.eqns[e].outvars}
+    values = [v for v in eqn.invars if isinstance(v, Var) and v in inside]
+    if record.forward is not None:
+        return len(eqn.invars) == 1
+    if record.mapping is not Mapping.ONE_TO_ONE or record.moves or record.folds or record.pull is None:
+        return False
+    return all(graph.same_shape(v, eqn.outvars[0]) for v in values)
+
+
+def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
+    """Whether eqn `i` runs inside of all the groups that want its output `v`, rather than filling a buffer."""
+    record, eqn = graph.records[i], graph.eqns[i]
+    if record is None or record.pull is None:
+        return False
+    addressed = any(isinstance(g, _Address) for g in wanted)
+    if record.moves:
+        return record.affine or not addressed
+    if addressed:
+        return False
+    if all(d.value == 1 for d in graph.shape(v)) and not record.folds and v not in graph.invariant:
+        return len(wanted) == 1 or record.cost <= 1
+    if not fusing:
+        return False
+    if v in graph.invariant and not all(g.prepare for g in wanted):
+        return False
+    if len(wanted) > 1:
+        return False
+    (group,) = wanted
+    if record.folds:
+        return group.anchor is None and group.packs is None and _by_rows(graph, eqn, v, group)
+    if record.cost >= COSTLY and not group.packs and not graph.same_shape(v, group.root):
+        return _is_prefix(graph, v, group)
+    return True
+
+
+def _stripped(graph: Graph, v) -> list:
+    return [d for d in graph.shape(v) if d.value != 1]
+
+
+def _is_prefix(graph: Graph, v: Var, group: Group) -> bool:
+    """Whether v's axes lead those of the group's root: then it is a value of the outer loops."""
+    mine, theirs = _stripped(graph, v), _stripped(graph, group.root)
+    return len(mine) <= len(theirs) and all(map(graph.box.known_eq, mine, theirs))
+
+
+def _by_rows(graph: Graph, eqn, v: Var, group: Group) -> bool:
+    """A fold joins where its result's axes are all of the root's, or where the root is made of the rows that it folds."""
+    if not _is_prefix(graph, v, group):
+        return False
+    mine, theirs = _stripped(graph, v), _stripped(graph, group.root)
+    if len(mine) == len(theirs):
+        return True
+    operand = eqn.invars[0]
+    return len(theirs) == len(mine) + 1 and isinstance(operand, Var) and all(
+        map(graph.box.known_eq, _stripped(graph, operand), theirs)
+    ) and len(_stripped(graph, operand)) == len(theirs)

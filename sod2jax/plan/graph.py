@@ -1,0 +1,96 @@
+"""A jaxpr as a graph that planning can ask: who makes a var, who uses it, which shape it has, what depends on parameters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal, Var
+
+from sod2jax import ops
+from sod2jax.ir.box import Box
+from sod2jax.ir.dims import expr_of
+from sod2jax.ir.expr import Expr, const
+
+
+class Graph:
+    """Read-only views of `closed_jaxpr`. `parameters` are the numbers of inputs that are expected to be the same arrays call
+    after call (weights): what depends on nothing else is computed when they change, not at each call."""
+
+    def __init__(self, closed_jaxpr: ClosedJaxpr, box: Box, parameters: Collection[int] = ()):
+        self.closed_jaxpr, self.box = closed_jaxpr, box
+        self.jaxpr = closed_jaxpr.jaxpr
+        self.eqns = self.jaxpr.eqns
+        self.consts = dict(zip(self.jaxpr.constvars, closed_jaxpr.consts, strict=True))
+        self.outputs = [v for v in self.jaxpr.outvars if isinstance(v, Var)]
+        self.records = [ops.of(e.primitive) for e in self.eqns]
+        self.maker: dict[Var, int] = {v: i for i, e in enumerate(self.eqns) for v in e.outvars}
+        self.users: dict[Var, list[int]] = {}
+        for i, e in enumerate(self.eqns):
+            for v in dict.fromkeys(v for v in e.invars if isinstance(v, Var)):
+                self.users.setdefault(v, []).append(i)
+        self._shapes: dict[Var, tuple[Expr, ...]] = {}
+        self.parameters = frozenset(parameters)
+
+    def shape(self, v) -> tuple[Expr, ...]:
+        if isinstance(v, Literal):
+            return ()
+        shape = self._shapes.get(v)
+        if shape is None:
+            shape = self._shapes[v] = tuple(self.box.simplify(expr_of(d)) for d in v.aval.shape)
+        return shape
+
+    def dtype(self, v) -> np.dtype:
+        return np.dtype(v.aval.dtype)
+
+    def size(self, v) -> Expr:
+        total = const(1)
+        for d in self.shape(v):
+            total = total * d
+        return total
+
+    def same_shape(self, a, b) -> bool:
+        x, y = self.shape(a), self.shape(b)
+        return len(x) == len(y) and all(map(self.box.known_eq, x, y))
+
+    @cached_property
+    def invariant(self) -> set[Var]:
+        """The vars that depend on parameters and on nothing else that a call brings, sizes included."""
+        known = {v for i, v in enumerate(self.jaxpr.invars) if i in self.parameters}
+        free = set(self.consts)
+        for e in self.eqns:
+            operands = [v for v in e.invars if isinstance(v, Var)]
+            if any(d.value is None for v in e.outvars for d in self.shape(v)):
+                continue
+            if all(v in known or v in free for v in operands):
+                (known if any(v in known for v in operands) else free).update(e.outvars)
+        return known
+
+    @cached_property
+    def post_dominators(self) -> list[int | None]:
+        """For each eqn the next one that every path from it to an output goes through; None at the outputs."""
+        n = len(self.eqns)
+        exits = set(self.outputs)
+        parent: list[int | None] = [None] * n
+        depth = [0] * n
+        for i in range(n - 1, -1, -1):
+            users = {u for v in self.eqns[i].outvars for u in self.users.get(v, ())}
+            if not users or any(v in exits for v in self.eqns[i].outvars):
+                continue
+            meet: int | None = None
+            for k, u in enumerate(users):
+                meet = u if k == 0 else self._meet(meet, u, parent)
+            parent[i] = meet
+            depth[i] = 0 if meet is None else depth[meet] + 1
+        return parent
+
+    @staticmethod
+    def _meet(a: int | None, b: int | None, parent: list[int | None]) -> int | None:
+        """The first common eqn of two chains of post-dominators; eqn numbers grow along a chain."""
+        while a is not None and b is not None and a != b:
+            if a < b:
+                a = parent[a]
+            else:
+                b = parent[b]
+        return a if a == b else None

@@ -1,0 +1,119 @@
+"""The arena: where each buffer lies, as formulas over the sizes (SoD2 section 4.4, dynamic memory planning).
+
+* A buffer has a size formula and a lifetime in steps. Two buffers whose lifetimes meet must not overlap, at any size.
+* At a sample of the sizes, peak first: the buffers that are live at the fullest step are packed without gaps, longest lived lowest;
+  then the plan grows from that step in both directions, each buffer taking the lowest gap that fits it.
+* What is kept of the sample is only the order: of two buffers that meet, which lies below the other. An offset is then the maximum
+  over the buffers below it of where they end, so the plan is sound at every size, and it is the sample's own plan at the sample.
+* The arena's size is the maximum of all ends. Both are Exprs: a new shape costs their evaluation, not a search.
+* A buffer that its kernel may overwrite (`inplace`) hands its place on: it and its heir count as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sod2jax.ir.expr import Expr, ceildiv, const, maximum
+
+ALIGN = 64  # bytes; a cache line, and a whole AVX-512 vector
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """`nbytes` live from step `first` to step `last`, both included."""
+
+    nbytes: Expr
+    first: int
+    last: int
+
+    def meets(self, other: Buffer) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True)
+class Placement:
+    offsets: tuple[Expr, ...]  # one per buffer
+    arena: Expr
+    below: tuple[tuple[int, ...], ...]  # for people and the checker: which buffers each one lies directly above
+
+
+def aligned(nbytes: Expr) -> Expr:
+    return ceildiv(nbytes, const(ALIGN)) * ALIGN
+
+
+def place(buffers: Sequence[Buffer], samples: Sequence[Mapping[str, int]]) -> Placement:
+    """The plan whose arena is smallest over `samples` (the sum of the logarithms would favour small sizes; the largest sample counts)."""
+    best = None
+    for sample in samples or ({},):
+        placement = _formulas(buffers, _peak_first(buffers, sample))
+        cost = [placement.arena.eval(dict(s)) for s in samples or ({},)]
+        if best is None or cost[-1] < best[0]:
+            best = cost[-1], placement
+    return best[1]
+
+
+def _peak_first(buffers: Sequence[Buffer], sample: Mapping[str, int]) -> list[int]:
+    """Buffers from the lowest to the highest offset, at `sample`."""
+    sizes = [aligned(b.nbytes).eval(dict(sample)) for b in buffers]
+    steps = range(max((b.last for b in buffers), default=-1) + 1)
+    live = {t: [i for i, b in enumerate(buffers) if b.first <= t <= b.last] for t in steps}
+    if not live:
+        return []
+    peak = max(steps, key=lambda t: sum(sizes[i] for i in live[t]))
+    offset: dict[int, int] = {}
+    at = 0
+    for i in sorted(live[peak], key=lambda i: (buffers[i].first - buffers[i].last, -sizes[i])):
+        offset[i] = at
+        at += sizes[i]
+    for t in (*range(peak - 1, -1, -1), *range(peak + 1, len(steps))):
+        for i in sorted((i for i in live[t] if i not in offset), key=lambda i: -sizes[i]):
+            offset[i] = _lowest_gap(i, buffers, sizes, offset)
+    return sorted(offset, key=lambda i: (offset[i], i))
+
+
+def _lowest_gap(i: int, buffers: Sequence[Buffer], sizes: Sequence[int], offset: Mapping[int, int]) -> int:
+    at = 0
+    for j in sorted((j for j in offset if buffers[j].meets(buffers[i])), key=lambda j: offset[j]):
+        if offset[j] - at >= sizes[i]:
+            break
+        at = max(at, offset[j] + sizes[j])
+    return at
+
+
+def _formulas(buffers: Sequence[Buffer], order: Sequence[int]) -> Placement:
+    ends: dict[int, Expr] = {}
+    offsets: dict[int, Expr] = {}
+    below: dict[int, tuple[int, ...]] = {}
+    under: dict[int, set[int]] = {}  # everything that lies below a buffer, directly or not
+    for k, i in enumerate(order):
+        meeting = [j for j in order[:k] if buffers[j].meets(buffers[i])]
+        # What lies below another buffer that is below this one adds nothing to the maximum.
+        direct = [j for j in meeting if not any(j in under[m] for m in meeting)]
+        under[i] = set(meeting).union(*(under[j] for j in meeting))
+        below[i] = tuple(direct)
+        offsets[i] = maximum(*(ends[j] for j in direct)) if direct else const(0)
+        ends[i] = offsets[i] + aligned(buffers[i].nbytes)
+    covered = set().union(*under.values()) if under else set()
+    tops = [ends[i] for i in order if i not in covered]
+    n = range(len(buffers))
+    return Placement(tuple(offsets[i] for i in n), maximum(*tops) if tops else const(0), tuple(below[i] for i in n))
+
+
+def share(buffers: Sequence[Buffer], heirs: Sequence[tuple[int, int]]) -> tuple[list[Buffer], list[int]]:
+    """Merges pairs (old, new) where `new` is written over `old`: the merged buffers, and for each old number its new one."""
+    owner = list(range(len(buffers)))
+
+    def find(i: int) -> int:
+        while owner[i] != i:
+            i = owner[i]
+        return i
+
+    merged = list(buffers)
+    for old, new in heirs:
+        a, b = find(old), find(new)
+        merged[a] = replace(merged[a], first=min(merged[a].first, merged[b].first), last=max(merged[a].last, merged[b].last))
+        owner[b] = a
+    kept = [i for i in range(len(buffers)) if owner[i] == i]
+    number = {i: k for k, i in enumerate(kept)}
+    return [merged[i] for i in kept], [number[find(i)] for i in range(len(buffers))]

@@ -1,0 +1,73 @@
+"""Replace calls (`jit`, `custom_jvp_call`, `custom_vjp_call`, `remat`, ...) by their bodies.
+
+* Which primitives are calls, and which param holds the body, is asked of `OpDef.inner`.
+* Each inlining binds fresh variables: JAX shares one body among all calls with equal shapes.
+* Name stacks are joined. The source line is the call's where the body is a library function, for JAX caches traces of `jnp`
+  functions across callers and the lines in them are those of whoever came first.
+* Constants are shared by identity.
+"""
+
+from __future__ import annotations
+
+import os
+
+import jax
+from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var
+
+from sod2jax import ops
+from sod2jax.rewrite.interpreter import close
+
+_LIBRARY = os.path.dirname(jax.__file__) + os.sep
+
+
+def inline(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """`closed` without calls."""
+    if not any(body(eqn) is not None for eqn in closed.jaxpr.eqns):
+        return closed
+    eqns: list[JaxprEqn] = []
+    consts: dict[int, tuple[Var, object]] = {}
+    env: dict[Var, Var | Literal] = {}
+    for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
+        env[var] = consts.setdefault(id(value), (var, value))[0]
+    _walk(closed.jaxpr, env, None, eqns, consts)
+    outvars = [_read(env, v) for v in closed.jaxpr.outvars]
+    constvars, values = zip(*consts.values(), strict=True) if consts else ((), ())
+    return close(closed.jaxpr, constvars, values, eqns, outvars)
+
+
+def body(eqn: JaxprEqn) -> Jaxpr | ClosedJaxpr | None:
+    """What `eqn` calls, or None if it is no call."""
+    record = ops.of(eqn.primitive)
+    return eqn.params[record.inner] if record is not None and record.inner is not None else None
+
+
+def _read(env, atom):
+    return env.get(atom, atom) if isinstance(atom, Var) else atom
+
+
+def _walk(jaxpr: Jaxpr, env: dict, call: JaxprEqn | None, eqns: list, consts: dict) -> None:
+    """Appends the eqns of `jaxpr` with variables as in `env`; `call` is the eqn that called it."""
+    own_lines = call is None or not (jaxpr.debug_info.func_filename or "").startswith(_LIBRARY)
+    for eqn in jaxpr.eqns:
+        invars = [_read(env, v) for v in eqn.invars]
+        source = eqn.source_info
+        if call is not None:
+            stack = call.source_info.name_stack + source.name_stack
+            source = source.replace(name_stack=stack, traceback=None if own_lines else call.source_info.traceback)
+        callee = body(eqn)
+        if callee is None:
+            outvars = eqn.outvars if call is None else [_fresh(env, v) for v in eqn.outvars]
+            eqns.append(eqn.replace(invars=invars, outvars=outvars, source_info=source))
+            continue
+        inner = callee.jaxpr if isinstance(callee, ClosedJaxpr) else callee
+        inner_env = dict(zip(inner.invars, invars, strict=True))
+        for var, value in zip(inner.constvars, callee.consts if callee is not inner else (), strict=True):
+            inner_env[var] = consts.setdefault(id(value), (Var(var.aval), value))[0]
+        _walk(inner, inner_env, eqn.replace(source_info=source), eqns, consts)
+        env.update((v, _read(inner_env, w)) for v, w in zip(eqn.outvars, inner.outvars, strict=True))
+
+
+def _fresh(env: dict, var: Var) -> Var:
+    new = DropVar(var.aval) if isinstance(var, DropVar) else Var(var.aval)
+    env[var] = new
+    return new

@@ -1,0 +1,35 @@
+"""Rewrite the bodies of loops and branches: jaxprs that stand in params of eqns, with the same pipeline.
+
+The effects and the interface of a body stay as they are; only what happens within changes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+from jax.extend.core import ClosedJaxpr
+
+from sod2jax.rewrite.interpreter import close
+
+
+def nested(closed: ClosedJaxpr, run: Callable[[ClosedJaxpr], ClosedJaxpr]) -> ClosedJaxpr:
+    """`closed` with `run` applied to every closed jaxpr in a param."""
+
+    def rewritten(value):
+        if isinstance(value, ClosedJaxpr):
+            return run(value)
+        if isinstance(value, tuple) and any(isinstance(v, ClosedJaxpr) for v in value):
+            bodies = tuple(rewritten(v) for v in value)
+            return value if all(map(operator.is_, bodies, value)) else bodies
+        return value
+
+    eqns = []
+    for eqn in closed.jaxpr.eqns:
+        params = {name: rewritten(value) for name, value in eqn.params.items()}
+        unchanged = all(params[name] is value for name, value in eqn.params.items())
+        eqns.append(eqn if unchanged else eqn.replace(params=params))
+    if all(map(operator.is_, eqns, closed.jaxpr.eqns)):
+        return closed
+    jaxpr = closed.jaxpr
+    return close(jaxpr, jaxpr.constvars, closed.consts, eqns, jaxpr.outvars)

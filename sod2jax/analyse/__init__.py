@@ -1,1 +1,1 @@
-"""Analysis of jaxprs: symbolic shapes and values (`rdp`), operator classes (`classes`), lifetimes (`liveness`), reports (`explain`)."""
+"""Analysis of jaxprs: symbolic shapes and values (`rdp`), classes, lifetimes, reports."""

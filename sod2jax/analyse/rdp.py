@@ -50,6 +50,7 @@ class Analysis:
         self.shapes: dict[object, Shape] = {}
         self.constraints: list[Constraint] = []
         self.stated: set[tuple[Expr, Expr]] = set()  # equations that entered
+        self.grants: dict[tuple, Box] = {}
         self.at = 0  # the eqn at work
         if unknown:
             self.box = box.extend({f"{PREFIX}{n}": (0, None) for n in range(sum(map(len, unknown.values())))})
@@ -66,11 +67,14 @@ class Analysis:
             values = self.sweep(self.jaxpr, self.consts, {}, outermost=True)
             if len(self.stated) == entered:
                 break
-        classes, determined = classify(self.jaxpr, of, lambda v: v in values and None not in values[v].elements.flat)
+
+        def known(var):
+            return var in values and all(e is not None for e in values[var].elements.flat)
+
+        classes, determined = classify(self.jaxpr, of, known)
         shapes = {v: tuple(map(self.settled, self.shape(v))) for v in self.variables()}
-        return Facts(
-            self.jaxpr, self.box, shapes, values, classes, determined, tuple(self.constraints), line_of=compat.user_line
-        )  # fmt: skip
+        constraints = tuple(self.constraints)
+        return Facts(self.jaxpr, self.box, shapes, values, classes, determined, constraints, line_of=compat.user_line)
 
     def variables(self):
         yield from self.jaxpr.constvars
@@ -83,11 +87,11 @@ class Analysis:
         return UNDEF if any(name.startswith(PREFIX) for name in size.free) else size
 
     def shape(self, var) -> Shape:
+        if hasattr(var, "val"):
+            return shape_exprs(var.aval)
         shape = self.shapes.get(var)
         if shape is None:
-            shape = shape_exprs(var.aval)
-            if not hasattr(var, "val"):
-                self.shapes[var] = shape
+            shape = self.shapes[var] = shape_exprs(var.aval)
         return shape
 
     def sweep(self, jaxpr, consts, values: dict[object, Known], outermost: bool = False) -> dict[object, Known]:
@@ -144,21 +148,22 @@ class Analysis:
         """What a rule gave, as the dtype has it: constants wrapped, the rest within range or under conditions, else nac."""
         conditions: set[Cond] = set()
         result = np.empty_like(elements)
-        result.reshape(-1)[:] = [None if e is None else self.within(e, dtype, conditions) for e in elements.flat]
-        if all(e is None for e in result.flat) and result.size:
+        result.reshape(-1)[:] = [None if e is None else self.within(e, dtype, needs, conditions) for e in elements.flat]
+        if result.size and all(e is None for e in result.flat):
             return None
         return Known(result, needs | conditions)
 
-    def within(self, e: Expr, dtype: np.dtype, conditions: set[Cond]) -> Expr | None:
+    def within(self, e: Expr, dtype: np.dtype, needs: frozenset[Cond], conditions: set[Cond]) -> Expr | None:
         e = self.box.simplify(e)
         if dtype.kind == "b":
             return e
         low, high = integer_range(dtype)
         if e.value is not None:
             return const((e.value - low) % (high - low + 1) + low)
-        least, most = self.box.lower(e), self.box.upper(e)
+        box = self.granted(needs)
+        least, most = box.lower(e), box.upper(e)
         under, over = least is None or least < low, most is None or most > high
-        if under and (low == 0 or least is not None) or (over and most is not None and most <= low):
+        if (under and (low == 0 or least is not None)) or (over and most is not None and most <= low):
             return None
         if dtype.itemsize == 8 or not (under or over):
             return e
@@ -169,6 +174,17 @@ class Analysis:
         if over:
             conditions.add(Cond(e, "<=", const(high)))
         return e
+
+    def granted(self, needs: frozenset[Cond]) -> Box:
+        """The box in which `needs` hold as well."""
+        if not needs:
+            return self.box
+        key = (self.box, len(self.box.facts), needs)
+        if key not in self.grants:
+            self.grants[key] = box = self.box.extend({})
+            for cond in needs:
+                box.add_fact(cond)
+        return self.grants[key]
 
     # -- backward: equations
 
@@ -206,7 +222,7 @@ class Analysis:
     def reduced(self, difference: Expr) -> Expr:
         """`difference` without a factor that cannot be zero: the common integer, and symbols that are positive."""
         divisor = const(math.gcd(*(c for _, c in difference.terms)))
-        shared = set.intersection(*({a for a in m} for m, _ in difference.terms))
+        shared = set.intersection(*(set(m) for m, _ in difference.terms))
         for atom in shared:
             if self.box.known_lt(0, atom.expr):
                 divisor = divisor * atom.expr

@@ -176,7 +176,8 @@ def _order(p: Program) -> Iterator[str]:
         for slot, buffer in uses:
             fresh = by_name.get(buffer.inplace) in written if buffer.inplace else False
             if buffer.access != "w" and slot not in written and not fresh:
-                yield f"step {n} reads slot {slot} {p.slots[slot].name} as {buffer.name} of {kernel.name} before anything wrote it"
+                name = p.slots[slot].name
+                yield f"step {n} reads slot {slot} {name} as {buffer.name} of {kernel.name} before anything wrote it"
             if buffer.access != "r" and p.slots[slot].kind in ("input", "constant"):
                 yield f"step {n} writes slot {slot} {p.slots[slot].name}, which is {p.slots[slot].kind}"
             if p.slots[slot].kind == "arena" and not p.slots[slot].first <= n <= p.slots[slot].last:
@@ -188,7 +189,8 @@ def _order(p: Program) -> Iterator[str]:
             for other, other_buffer in uses[k + 1 :]:
                 linked = buffer.inplace == other_buffer.name or other_buffer.inplace == buffer.name
                 if slot == other and not linked and "w" in buffer.access + other_buffer.access:
-                    yield f"step {n} gives slot {slot} twice to {kernel.name}, as {buffer.name} and {other_buffer.name}, and writes it"
+                    both = f"{buffer.name} and {other_buffer.name}"
+                    yield f"step {n} gives slot {slot} twice to {kernel.name}, as {both}, and writes it"
         reads = {slot for slot, buffer in uses if buffer.access != "w"}
         writes = {slot for slot, buffer in uses if buffer.access != "r"}
         cached = {slot for slot in writes if p.slots[slot].kind == "cached"}
@@ -200,7 +202,8 @@ def _order(p: Program) -> Iterator[str]:
         if cached and not sources <= set(step.prepare):
             yield f"step {n} depends on inputs {sorted(sources)}, but prepares only for {sorted(step.prepare)}"
         if cached and (other := [s for s in reads if p.slots[s].kind not in ("input", "constant", "cached")]):
-            yield f"step {n} fills a cached slot from slot {other[0]}, which is {p.slots[other[0]].kind}: it changes at every call"
+            kind = p.slots[other[0]].kind
+            yield f"step {n} fills a cached slot from slot {other[0]}, which is {kind}: it changes at every call"
         for slot in cached:
             depends[slot] = depends.get(slot, set()) | set(step.prepare)
         written |= writes
@@ -323,13 +326,14 @@ def _sizes(p: Program, values: Values) -> Iterator[str]:
     for n, step in enumerate(p.steps):
         kernel = p.kernels[step.kernel]
         inside = Values({name: values(e) for name, e in zip(kernel.sizes, step.sizes, strict=True)}, values.count)
-        yield from never(
-            inside(kernel.extent) != values(step.extent), f"step {n} has extent {step.extent}, but {kernel.name} has {kernel.extent}"
-        )
-        needed = sum((-(-inside(x.extent) * np.dtype(x.dtype).itemsize // ALIGN) * ALIGN for x in kernel.locals), values(const(0)))
+        differs = inside(kernel.extent) != values(step.extent)
+        yield from never(differs, f"step {n} has extent {step.extent}, but {kernel.name} has {kernel.extent}")
+        local_bytes = [inside(x.extent) * np.dtype(x.dtype).itemsize for x in kernel.locals]
+        needed = sum((-(-nbytes // ALIGN) * ALIGN for nbytes in local_bytes), values(const(0)))
         yield from never(values(step.scratch) < needed, f"step {n} has {step.scratch} bytes of scratch; {kernel.name} needs more")
-        room = {b.name: values(p.slots[s].nbytes) // np.dtype(b.dtype).itemsize for s, b in zip(step.slots, kernel.buffers, strict=True)}
-        room |= {x.name: inside(x.extent) for x in kernel.locals}
+        room = {x.name: inside(x.extent) for x in kernel.locals}
+        for slot, buffer in zip(step.slots, kernel.buffers, strict=True):
+            room[buffer.name] = values(p.slots[slot].nbytes) // np.dtype(buffer.dtype).itemsize
         for buffer, offset, at, runs in accesses(kernel, inside, np.random.default_rng(n)):
             yield from never(
                 runs & ((at < 0) | (at >= room[buffer])),
@@ -355,7 +359,8 @@ def _memory(p: Program, values: Values) -> Iterator[str]:
         if (bad := begin[n] % ALIGN != 0).any():
             yield f"slot {n} {slot.name} is not on a {ALIGN}-byte boundary at {values.at(int(np.argmax(bad)))}: {slot.offset}"
         if (bad := end[n] > values(p.arena)).any():
-            yield f"slot {n} {slot.name} ends outside of the arena at {values.at(int(np.argmax(bad)))}: {slot.offset} + {slot.nbytes}"
+            where = values.at(int(np.argmax(bad)))
+            yield f"slot {n} {slot.name} ends outside of the arena at {where}: {slot.offset} + {slot.nbytes}"
     linked = _in_place(p)
     for k, (n, a) in enumerate(arena):
         for m, b in arena[k + 1 :]:

@@ -68,16 +68,16 @@ class Known:
     needs: frozenset[Cond] = NO_CONDITIONS
 
     def __str__(self):
-        text = np.array2string(self.elements, separator=", ", formatter={"all": lambda e: str(NAC if e is None else e)}, max_line_width=10**6)
-        needs = " and ".join(sorted(map(str, self.needs)))
-        return f"{text}  if {needs}" if needs else text
+        return _nested(self.elements.tolist())
 
     def meet(self, other: Known | None, box: Box) -> Known | None:
         if other is None:
             return None
-        pairs = zip(self.elements.flat, other.elements.flat, strict=True)
-        elements = np.empty_like(self.elements)
-        elements.reshape(-1)[:] = [a if a is not None and b is not None and meet(a, b, box) is not NAC else None for a, b in pairs]
+        elements = self.elements.copy()
+        for index, e in np.ndenumerate(other.elements):
+            mine = elements[index]
+            if mine is None or e is None or meet(mine, e, box) is NAC:
+                elements[index] = None
         return Known(elements, self.needs | other.needs) if any(e is not None for e in elements.flat) else None
 
 
@@ -160,6 +160,12 @@ def _is_literal(var) -> bool:
 # -- text
 
 
+def _nested(value) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_nested, value))}]"
+    return str(NAC if value is None else value)
+
+
 def facts_text(facts: Facts) -> str:
     """One line per eqn: number, class, outputs with shapes, primitive, operands, value, source line."""
     jaxpr, name = facts.jaxpr, _names(facts.jaxpr)
@@ -182,6 +188,7 @@ def facts_text(facts: Facts) -> str:
     lines += [f"const {described(v)}" for v in jaxpr.constvars]
     lines += _columns(rows)
     lines += [f"out  {name(v)}" for v in jaxpr.outvars]
+    lines += [f"assumes {need}   where its values are used" for need in sorted({str(n) for k in facts.values.values() for n in k.needs})]
     for c in facts.constraints:
         where = _short_line(facts.where(c.eqn))
         lines.append(f"demands {c.cond}   by eqn {c.eqn}, {jaxpr.eqns[c.eqn].primitive.name}{', ' + where if where else ''}")
@@ -205,7 +212,7 @@ def _names(jaxpr) -> Callable[[object], str]:
             names[v] = _letters(next(letters))
 
     def name(v) -> str:
-        return str(v.val) if _is_literal(v) else names.get(v, "_")
+        return str(np.asarray(v.val)) if _is_literal(v) else names.get(v, "_")
 
     return name
 

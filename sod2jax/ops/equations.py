@@ -1,9 +1,9 @@
 """Equalities between sizes that a primitive demands of its operands and outputs: RDP's backward transfer.
 
 * `solve(outs, ins, **params)` yields pairs of Exprs; `outs` and `ins` are tuples of shapes.
-* Read in either direction a pair is a transfer: a size that is not known yet (undef) is solved from the rest, forward from operands
-  or backward from outputs and the other operands; between known sizes it is a constraint that the program implies.
-* Where lax broadcasts, nothing is demanded of the constant 1. A symbolic size never broadcasts in JAX, and undef stands for one.
+* Read in either direction a pair is a transfer: a size that is not known yet (undef) is solved from the rest, forward from
+  operands, or backward from outputs and the other operands. Between known sizes it is a constraint that the program implies.
+* Where lax broadcasts, the constant 1 demands nothing. A symbolic size never broadcasts, and undef stands for one.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def dot_general(outs, ins, *, dimension_numbers, **_) -> Pairs:
     yield from zip(outs[0], free, strict=True)
 
 
-def conv_general_dilated(outs, ins, *, dimension_numbers: object, feature_group_count, batch_group_count, **_) -> Pairs:
-    """Batch, features and groups. Spatial sizes come from the output's aval: a window wider than its operand gives 0, not less."""
+def conv_general_dilated(outs, ins, *, dimension_numbers, feature_group_count, batch_group_count, **_) -> Pairs:
+    """Batch, features and groups; spatial sizes are the aval's: a window wider than its operand gives 0, not less."""
     d = dimension_numbers
     (x, y), out = ins, outs[0]
     yield x[d.lhs_spec[0]], out[d.out_spec[0]] * batch_group_count
@@ -135,7 +135,7 @@ def conv_general_dilated(outs, ins, *, dimension_numbers: object, feature_group_
     yield out[d.out_spec[1]], y[d.rhs_spec[0]]
 
 
-def reduce_window(outs, ins, *, window_dimensions, window_strides, padding, base_dilation=None, window_dilation=None, **_) -> Pairs:
+def reduce_window(outs, ins, *, window_dimensions, window_strides, padding, base_dilation=None, **_) -> Pairs:
     """Axes that the window leaves alone."""
     for axis, (out, size) in enumerate(zip(outs[0], ins[0], strict=True)):
         dilated = base_dilation and base_dilation[axis] != 1

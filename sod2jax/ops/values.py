@@ -22,7 +22,7 @@ from jax.extend.core import primitives as p
 
 from sod2jax.ir.box import Box
 from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import Expr, as_expr, const, floordiv, maximum, minimum, mod
+from sod2jax.ir.expr import Expr, const, floordiv, maximum, minimum, mod
 from sod2jax.ir.loops import identity
 from sod2jax.ir.program import Cond
 from sod2jax.ops.equations import SOLVE, same_shape
@@ -317,7 +317,8 @@ def pad(c, x, value, *, padding_config, **_):
     for axis, (low, high, interior) in enumerate(padding_config):
         low, high, step = (expr_of(n).value for n in (low, high, interior + 1))
         size = x.shape[axis]
-        wide = np.full((*x.shape[:axis], max(0, low + (size and (size - 1) * step + 1) + high), *x.shape[axis + 1 :]), value[()], object)
+        padded = max(0, low + (size and (size - 1) * step + 1) + high)
+        wide = np.full((*x.shape[:axis], padded, *x.shape[axis + 1 :]), value[()], object)
         at = low + step * np.arange(size)
         inside = (at >= 0) & (at < wide.shape[axis])
         before = (slice(None),) * axis
@@ -454,7 +455,9 @@ def extreme_position(f: Callable) -> Callable:
 
     def rule(c, x, *, axes, **_):
         x = integers(x)
-        return None if x is None or not x.size else array([const(int(i)) for i in np.ravel(f(x.astype(object), axes[0]))], c.shape)
+        if x is None or not x.size:
+            return None
+        return array([const(int(i)) for i in np.ravel(f(x, axes[0]))], c.shape)
 
     return moving(rule)
 
@@ -490,5 +493,8 @@ SHAPE = {
     "argmax": extreme_position(np.argmax),
     "argmin": extreme_position(np.argmin),
     "sort": moving(sort),
-    **{f"cum{name}": cumulative(fold_name) for name, fold_name in (("sum", "add"), ("prod", "mul"), ("max", "max"), ("min", "min"))},
+    "cumsum": cumulative("add"),
+    "cumprod": cumulative("mul"),
+    "cummax": cumulative("max"),
+    "cummin": cumulative("min"),
 }

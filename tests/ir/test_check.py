@@ -92,7 +92,9 @@ def test_samples_satisfy_bounds_and_guards(program):
     equal = Guard(Cond(B, "==", 2 * S + 1), "contract", "")
     sizes, count = sample(replace(program, guards=(*program.guards, equal)), 100, np.random.default_rng(0))
     assert count == 100
-    assert (sizes["s"] % 4 == 0).all() and (sizes["s"] <= 512).all() and (sizes["b"] == 2 * sizes["s"] + 1).all()
+    assert (sizes["s"] % 4 == 0).all()
+    assert (sizes["s"] <= 512).all()
+    assert (sizes["b"] == 2 * sizes["s"] + 1).all()
     assert 0 in sizes["s"]
 
 

@@ -38,8 +38,9 @@ class Box:
         self.divisors: dict[Expr, int] = {}  # n divides e
         self.nonnegative: list[Expr] = []
         self.facts: list[Cond] = []
+        self.declared: dict[str, tuple[Bound, Bound]] = {}
         self._forget()
-        self._enter(ranges or {})
+        self.enter(ranges or {})
         for fact in facts:
             self.add_fact(fact)
 
@@ -50,7 +51,10 @@ class Box:
         self._depth = 0
         self._cut = False
 
-    def _enter(self, ranges):
+    def enter(self, ranges: Mapping[str, tuple[Bound, Bound]]) -> None:
+        """More symbols, for good; `extend` leaves this box as it is."""
+        self._forget()
+        self.declared = {**self.declared, **ranges}
         for name, (lo, hi) in ranges.items():
             self._rank[name] = len(self._rank)
             self._lowers[name] = [] if lo is None else [as_expr(lo)]
@@ -69,8 +73,8 @@ class Box:
         child._own = frozenset(ranges)
         child._lowers, child._uppers, child._rank = dict(self._lowers), dict(self._uppers), dict(self._rank)
         child.equal, child.divisors, child.nonnegative, child.facts = self.equal, self.divisors, self.nonnegative, self.facts
-        child._forget()
-        child._enter(ranges)
+        child.declared = self.declared
+        child.enter(ranges)
         return child
 
     def add_fact(self, fact: Cond | str) -> None:
@@ -87,16 +91,19 @@ class Box:
             self._add_equal(lhs, rhs)
         elif cond.op in ("<=", "<"):
             self._add_nonnegative(rhs - lhs - (cond.op == "<"))
+        elif self.lower(lhs - rhs) == 0:
+            self._add_nonnegative(lhs - rhs - 1)
+        elif self.lower(rhs - lhs) == 0:
+            self._add_nonnegative(rhs - lhs - 1)
 
     def _add_equal(self, lhs: Expr, rhs: Expr) -> None:
         difference = lhs - rhs
         # p % n == 0
-        for m, c in difference.terms:
-            if len(difference.terms) == 1 and abs(c) == 1 and len(m) == 1 and m[0].kind == MOD:
+        for m, _ in difference.terms:
+            if len(difference.terms) == 1 and len(m) == 1 and m[0].kind == MOD and m[0].args[1].value is not None:
                 p, n = m[0].args
-                if n.value is not None:
-                    self.divisors = {**self.divisors, p: math.lcm(n.value, self.divisors.get(p, 1))}
-                    return
+                self.divisors = {**self.divisors, p: math.lcm(n.value, self.divisors.get(p, 1))}
+                return
         # A symbol that can be solved for: the one that entered last goes.
         for name in sorted(difference.free, key=lambda n: self._rank.get(n, -1), reverse=True):
             solved = difference.linear({name})

@@ -165,8 +165,10 @@ def _extreme(a: Atom, box) -> Expr:
 
 
 def _cancel(e: Expr, box) -> Expr:
-    """Replace remainders and exact quotients of a sum where that makes it shorter."""
+    """Replace remainders, exact quotients and extremes of a sum where that makes it shorter."""
     for a in e.atoms:
+        if a.kind in (MIN, MAX) and len(e.terms) > 1:
+            e = min(e, _absorbed(e, a), key=_weight)
         if a.kind == MOD:
             x, b = a.args
             other = e.replace(a, x - b * floordiv(x, b))
@@ -189,6 +191,20 @@ def _multiply_out(e: Expr, a: Atom, x: Expr, k: int) -> Expr:
         else:
             out = out + Expr.of({m: c})
     return out
+
+
+def _absorbed(e: Expr, a: Atom) -> Expr:
+    """s - min(s, 1) is max(0, s - 1)."""
+    c = dict(e.terms).get((a,), 0)
+    rest = e - c * a.expr
+    if abs(c) != 1 or any(a in m for m, _ in rest.terms):
+        return e
+    return (minimum if (a.kind == MIN) == (c > 0) else maximum)(*(c * x + rest for x in a.args))
+
+
+def _weight(e: Expr) -> int:
+    """Like `_size`, with the arguments of the atoms counted in."""
+    return sum(1 + sum(1 + sum(map(_size, a.args)) for a in m) for m, _ in e.terms)
 
 
 def _size(e: Expr) -> int:

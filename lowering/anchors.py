@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from jax.extend.core import Var
@@ -54,14 +54,21 @@ def describe(graph: Graph, anchor: Anchor, buffers: Collection[Var]) -> Describe
     names, axes = [], []
     for kind, extents in (("b", maps.batch), ("m", maps.m), ("n", maps.n), ("k", maps.k)):
         names.append(tuple(f"_{kind}{i}" for i in range(len(extents))))
-        axes.append(tuple(Axis(n, graph.box.simplify(e)) for n, e in zip(names[-1], extents, strict=True)))
+        sized = zip(names[-1], map(graph.box.simplify, extents), strict=True)
+        axes.append(tuple(Axis(name, extent) for name, extent in sized if extent.value != 1))
+    variables = {a.var: sym(a.var) for group in axes for a in group}
     box = graph.box.extend({a.var: (const(0), a.extent - 1) for group in axes for a in group})
-    batch, m, n, k = (tuple(map(sym, group)) for group in names)
+    batch, m, _, k = (positions(group, variables) for group in names)
     a, at = address(graph, anchor.a, maps.lhs(batch, m, k), box, buffers)
     contraction = Contraction(graph.dtype(anchor.a), *axes, A, at, PANELS)
     if reason := contraction.why_not(box):
         raise NeedsBuffer(anchor.a, reason)
     return Described(contraction, a, tuple(names), box)
+
+
+def positions(names: tuple[str, ...], index: Mapping[str, Expr]) -> tuple[Expr, ...]:
+    """An index along the axes `names`; an axis of size 1 is no axis to the template and stands at 0."""
+    return tuple(index.get(name, const(0)) for name in names)
 
 
 def address(graph: Graph, var: Var, index: tuple[Expr, ...], box: Box, buffers: Collection[Var]) -> tuple[Var, Expr]:
@@ -97,7 +104,7 @@ def lower_packing(graph: Graph, group: Group, buffers: Collection[Var], target: 
     callback = _Callback(graph, buffers)
 
     def value(index, box):
-        at = anchor.maps.rhs(*(tuple(index[name] for name in names) for names in (batch, k, n)))
+        at = anchor.maps.rhs(*(positions(names, index) for names in (batch, k, n)))
         return callback.statements(box, lambda: callback.puller.value(anchor.b, at))
 
     nest = gemm.pack(d.contraction, target, graph.box, value)
@@ -118,7 +125,7 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
     puller = callback.puller
 
     def epilogue(index, acc, box):
-        at = anchor.maps.out(*(tuple(index[name] for name in names) for names in (batch, m, n)))
+        at = anchor.maps.out(*(positions(names, index) for names in (batch, m, n)))
 
         def run():
             place = puller.forward(group.path, at)

@@ -1,0 +1,123 @@
+"""The compiler, stage by stage: rewrite, analyse, fuse and lower, plan memory, machine code, load."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+import numpy as np
+
+from sod2jax import binding, compat, ops, rewrite
+from sod2jax.analyse import rdp
+from sod2jax.errors import unsupported_primitive
+from sod2jax.ir import check, text
+from sod2jax.ir.facts import facts_text
+from sod2jax.ir.program import Input, Program
+from sod2jax.lowering import jit, targets
+from sod2jax.lowering.assemble import assemble, lower
+from sod2jax.ops.outputs import separate
+from sod2jax.options import Options
+from sod2jax.plan.graph import Graph
+from sod2jax.trace import Traced
+
+SAMPLES = (64, 256)  # sizes that the arena is planned for where a call gave none
+
+
+class Executable:
+    """A compiled program, loaded, with the texts of all stages."""
+
+    def __init__(self, traced: Traced, options: Options):
+        self.traced = traced
+        self.compile_seconds: dict[str, float] = {}
+        self.target = targets.named(options.cpu) if options.cpu else targets.host()
+        disable = options.disable
+        box = traced.scope.box
+        with self._timed("rewrite"):
+            self.rewritten = separate(rewrite.run(traced.closed_jaxpr, box))
+        refuse_unsupported(self.rewritten)
+        with self._timed("lower"):
+            graph = Graph(self.rewritten, box, parameters(traced))
+            pieces = lower(graph, self.target, disable)
+        with self._timed("plan"):
+            self.program: Program = assemble(
+                traced.name, graph, pieces, [Input(x.path, np.dtype(x.dtype), x.shape) for x in traced.inputs], samples(traced), disable,
+                symbols=traced.symbols, guards=traced.guards(), bounds=traced.bounds,
+            )  # fmt: skip
+        if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
+            with self._timed("check"):
+                check.check(self.program, samples=20)
+        with self._timed("code"):
+            compiled = jit.compile(self.program.kernels, self.target)
+        with self._timed("load"):
+            self.runtime = binding.load(self.program, compiled.addresses, compiled.keepalive)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.compile_seconds[stage] = time.perf_counter() - start
+
+    @cached_property
+    def facts(self):
+        return rdp.analyse(self.rewritten, self.traced.scope.box)
+
+    def texts(self, kind: str) -> str:
+        """The program after a stage; kinds as in `stages.Lowered.as_text`, and "rewritten"."""
+        match kind:
+            case "rewritten":
+                return str(self.rewritten)
+            case "facts":
+                return facts_text(self.facts)
+            case "plan":
+                return text.program_text(self.program)
+            case "loops":
+                return "\n\n".join(map(text.kernel_text, self.program.kernels))
+            case "llvm":
+                return jit.ir(self.program.kernels, self.target)
+            case "asm":
+                return jit.asm(self.program.kernels, self.target)
+        raise ValueError(f"no text of kind {kind!r}")
+
+
+def compile(traced: Traced, options: Options) -> Executable:
+    """Machine code for `traced`, at every size that its guards allow. Raises UnsupportedError before anything is lowered."""
+    return Executable(traced, options)
+
+
+def parameters(traced: Traced) -> frozenset[int]:
+    """Inputs that look like weights: packed and prepared once, for as long as the same arrays come back.
+
+    Where sizes are symbolic, every input of constant shape; else the leaves of containers, since a lone array is what a call is
+    about. A wrong guess costs the memory of the prepared buffers, and their preparation at each call.
+    """
+    dynamic = bool(traced.symbols)
+    return frozenset(
+        i
+        for i, x in enumerate(traced.inputs)
+        if not x.donated and all(size.value is not None for size in x.shape) and (dynamic or not x.path.isidentifier())
+    )
+
+
+def samples(traced: Traced) -> list[dict[str, int]]:
+    """Sizes to plan the arena for; the last one is the one that counts: the call's, or a middling one within bounds."""
+    found = []
+    for size in SAMPLES:
+        sizes = {}
+        for d in traced.symbols:
+            lo, hi = traced.bounds[d.name]
+            sizes[d.name] = max(lo, min(size, hi if hi is not None else size))
+        found.append(sizes)
+    return [*found, dict(traced.hints)] if traced.hints else found
+
+
+def refuse_unsupported(closed) -> None:
+    """Names the first eqn that has no loop rule; nothing is computed half."""
+    for eqn in closed.jaxpr.eqns:
+        record = ops.of(eqn.primitive)
+        if record is None or record.pull is None:
+            shapes = ", ".join(v.aval.str_short() for v in eqn.invars[:4])
+            raise unsupported_primitive(eqn.primitive.name, compat.user_line(eqn), detail=shapes)
+

@@ -197,27 +197,19 @@ class Lanes:
         """An i1: whether some lane of a mask is set."""
         return mask if self.n == 1 else self.ins(f"call i1 @llvm.vector.reduce.or.{self.suffix('i1')}({self.vt('i1')} {mask})")
 
-    def branch_if(self, cond: str, s: str, otherwise: str, then) -> str:
-        """`then(lanes)` where the scalar `cond` holds, else `otherwise`: a block of its own for what is rarely needed."""
+    def branch_if(self, cond: str, types: tuple[str, ...], otherwise: tuple[str, ...], then) -> list[str]:
+        """`then()` where the scalar `cond` holds, else `otherwise`: a block of its own for what is rarely needed."""
         rare, join = self.names.label("rare"), self.names.label("join")
         origin = self.scope.label
         self.do(f"br i1 {cond}, label %{rare}, label %{join}, !prof !0")
         self.scope.open(rare)
-        result = then(self)
+        results = then()
         last = self.scope.label
         self.do(f"br label %{join}")
         self.scope.open(join)
-        return self.ins(f"phi {self.vt(s)} [ {otherwise}, %{origin} ], [ {result}, %{last} ]")
-
-    def per_lane(self, s: str, x: str, function) -> str:
-        """`function(lanes_of_one, scalar)` on each lane."""
-        one = Lanes(self.names, self.scope, 1, self.target)
-        if self.n == 1:
-            return function(one, x)
-        out = "poison"
-        for i in range(self.n):
-            out = self.insert(s, out, function(one, self.extract(s, x, i)), i)
-        return out
+        return [
+            self.ins(f"phi {self.vt(s)} [ {a}, %{origin} ], [ {b}, %{last} ]") for s, a, b in zip(types, otherwise, results)
+        ]
 
 
 _INT_OF = {"float": "i32", "double": "i64", "half": "i16"}

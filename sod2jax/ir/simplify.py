@@ -155,7 +155,7 @@ def _extreme(a: Atom, box) -> Expr:
     for x in a.args:
         others = [y for y in kept if y is not x]
         for y in others:
-            gap = box.bound(box.simplify(y - x) if a.kind == MAX else box.simplify(x - y), False)
+            gap = box.bound(y - x if a.kind == MAX else x - y, False)
             if gap is not None and gap >= 0:
                 kept = others
                 break

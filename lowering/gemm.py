@@ -1,0 +1,274 @@
+"""Macro kernels of contractions: loop nests around the GEMM microkernel, in the manner of oneDNN Graph Compiler's template.
+
+* B is packed once, by its own kernel (`pack`): per batch, in panels as wide as the microkernel's, K-major, padded with zeros.
+* The parallel loop runs over (batch, block of rows, panel), the panel innermost: the rows of A of a block stay in the cache while
+  the panels of B stream by. A block has at most BLOCK_ROWS rows, fewer where that would leave threads without work.
+* Rows that are one axis in A form blocks of that axis. Axes outside of it (a convolution's output rows) are taken several at a time, so
+  that a panel read once serves them all.
+* The reduction of one block is one call of the microkernel per group of rows: k axes that are one axis in A are its k, others its table
+  of offsets. A single long k is cut in blocks, so that a piece of a panel stays near while all rows pass it.
+* The block is computed into scratch; then the epilogue runs over it, a vector loop per row, with everything that is fused to the
+  result. If it only stores, and whole vectors do, the microkernel writes to the output itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sod2jax.ir.box import Box
+from sod2jax.ir.contraction import Axes, Contraction, Walk, size
+from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, maximum, minimum, mod, sym
+from sod2jax.ir.loops import Buffer, Const, For, Gemm, Index, Kernel, Let, Load, Local, Ref, Stmt, Store, Value
+from sod2jax.lowering import microkernel
+from sod2jax.lowering.targets import Target
+
+Point = dict[str, Expr]  # an index per axis
+LoadB = Callable[[Point, Box], tuple[tuple[Stmt, ...], Value]]
+Epilogue = Callable[[Point, Value, Box], tuple[Stmt, ...]]
+
+BLOCK_ROWS = 128  # A's block of 128 x 768 f32 fills a third of a 1 MB L2; each panel element is used for 128 rows
+FEWEST_ROWS = 16  # two tiles
+TASKS = 16  # parallel pieces that a contraction should have, if it has the rows: some per thread
+BLOCK_DEPTH = 1024  # steps of k per visit: 128 KB of a 32-column f32 panel
+I64 = np.dtype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """A kernel's body over the program's symbols. `keep`: constants that shape the code (see `lowering.canonical`)."""
+
+    var: str
+    extent: Expr
+    body: tuple[Stmt, ...]
+    locals: tuple[Local, ...] = ()
+    keep: frozenset[int] = frozenset()
+
+    def kernel(self, name: str, buffers: tuple[Buffer, ...]) -> Kernel:
+        """The kernel over the program's symbols; `lowering.canonical` gives it sizes of its own."""
+        return Kernel(name, buffers, (), self.locals, self.var, self.extent, self.body)
+
+
+def panel_elements(c: Contraction, target: Target) -> Expr:
+    """Elements of the packed B."""
+    width = microkernel.panel(target, c.dtype)
+    return c.batches * ceildiv(c.columns, width) * width * c.depth
+
+
+def pack(c: Contraction, target: Target, box: Box, value: LoadB) -> Nest:
+    """The kernel that packs B: panels[batch, panel, k, column], columns beyond the last one zero."""
+    n = _Nest("_gt", box)
+    width = microkernel.panel(target, c.dtype)
+    count = ceildiv(c.columns, width)
+    batch, panel = n.split(sym("_gt"), (("_gb", c.batches), ("_gp", count)))
+    columns, bound = n.columns(c, panel, width)
+    with_k = n.box.extend({"_gk": (0, c.depth - 1)})
+    inner = with_k.extend({"_gj": (0, bound)})
+    point = {
+        **unflatten(c.batch, batch, inner),
+        **unflatten(c.n, panel * width + sym("_gj"), inner),
+        **unflatten(_order(c, box), sym("_gk"), inner),
+    }
+    stmts, element = value(point, inner)
+    start = (sym("_gt") * c.depth + sym("_gk")) * width
+    row: list[Stmt] = [For("_gj", columns, (*stmts, Store(c.panels, start + sym("_gj"), element)), "vector")]
+    if columns.value != width:
+        zero = Store(c.panels, start + columns + sym("_gz"), Const(0.0, c.dtype))
+        row.append(For("_gz", width - columns, (zero,), "vector"))
+    n.body.append(For("_gk", c.depth, tuple(row)))
+    return n.done(c.batches * count, width=width)
+
+
+def contract(c: Contraction, target: Target, box: Box, epilogue: Epilogue) -> Nest:
+    """The kernel that multiplies A with the packed B and hands every element of the result to `epilogue`."""
+    return _Macro(c, target, box, epilogue).nest()
+
+
+class _Nest:
+    """A nest being written: statements, and the box with their definitions' ranges."""
+
+    def __init__(self, var: str, box: Box):
+        self.var = var
+        self.body: list[Stmt] = []
+        self.box = box.extend({var: (0, None)})
+
+    def define(self, name: str, value: Expr, below: Expr) -> Expr:
+        """`value`, known to be in [0, below), under a name; a constant needs none."""
+        if below.value == 1:
+            return const(0)
+        if value.value is not None:
+            return value
+        self.body.append(Let(name, Index(value, I64)))
+        self.box = self.box.extend({name: (0, below - 1)})
+        return sym(name)
+
+    def split(self, flat: Expr, parts: tuple[tuple[str, Expr], ...]) -> list[Expr]:
+        """The indices of a flat one, outermost first."""
+        out = {name: const(0) for name, _ in parts}
+        varying = [(name, extent) for name, extent in parts if extent.value != 1]
+        for i, (name, extent) in reversed(list(enumerate(varying))):
+            out[name] = self.define(name, mod(flat, extent) if i else flat, extent)
+            if i:
+                flat = floordiv(flat, extent)
+            if i > 1:
+                self.body.append(Let(f"{name}_rest", Index(flat, I64)))
+                flat = sym(f"{name}_rest")
+        return list(out.values())
+
+    def columns(self, c: Contraction, panel: Expr, width: int) -> tuple[Expr, Expr]:
+        """(number, last index) of the columns of a panel."""
+        if self.box.known_divisible(c.columns, width):
+            return const(width), const(width - 1)
+        left = c.columns - panel * width
+        if panel.value is not None and left.value is not None:
+            return const(min(width, left.value)), const(min(width, left.value) - 1)
+        return minimum(width, left), minimum(width - 1, left - 1)
+
+    def done(self, extent: Expr, locals: tuple[Local, ...] = (), **keep: int) -> Nest:
+        return Nest(self.var, extent, tuple(self.body), locals, frozenset(keep.values()))
+
+
+class _Macro(_Nest):
+    """The nest of one contraction."""
+
+    def __init__(self, c: Contraction, target: Target, box: Box, epilogue: Epilogue):
+        super().__init__("_gt", box)
+        self.c, self.target, self.epilogue = c, target, epilogue
+        self.walk: Walk = c.walk(box)
+        self.tile = microkernel.tile(target, c.dtype)
+        self.width = microkernel.panel(target, c.dtype)
+        self.locals: list[Local] = []
+
+    def nest(self) -> Nest:
+        c, w = self.c, self.walk
+        outer, inner = size(w.outer_rows), size(w.rows)
+        panels = ceildiv(c.columns, self.width)
+        # Blocks: `many` points of the outer rows times `high` rows. Sizes of zero give no blocks at all; divisors stay positive.
+        wanted = floordiv(c.batches * outer * inner * panels, TASKS)
+        limit = minimum(BLOCK_ROWS, maximum(FEWEST_ROWS, wanted))
+        high = inner if inner.value is not None and inner.value <= FEWEST_ROWS else ceildiv(inner, maximum(1, ceildiv(inner, limit)))
+        blocks = const(1) if high == inner else ceildiv(inner, maximum(1, high))
+        many = const(1) if outer.value == 1 else maximum(1, floordiv(limit, maximum(1, inner)))
+        chunks = ceildiv(outer, many)
+        extent = c.batches * chunks * blocks * panels
+        parts = (("_gb", c.batches), ("_gc", chunks), ("_gr", blocks), ("_gp", panels))
+        batch, chunk, block, panel = self.split(sym("_gt"), parts)
+        columns, last_column = self.columns(c, panel, self.width)
+        first = self.define("_gm", block * high, maximum(1, inner))
+        rows = inner if blocks.value == 1 else minimum(high, inner - first)
+        first_outer = self.define("_gf", chunk * many, maximum(1, outer))
+        points = const(1) if outer.value == 1 else minimum(many, outer - first_outer)
+        rows, points, columns = (self.name(n, e) for n, e in (("_gh", rows), ("_go", points), ("_gw", columns)))
+
+        o, r, j = sym("_gx"), sym("_gy"), sym("_gj")
+        at_outer = self.box if outer.value == 1 else self.box.extend({"_gx": (0, outer - first_outer - 1)})
+        at = at_outer.extend({"_gy": (0, inner - first - 1)}).extend({"_gj": (0, last_column)})
+        flat_outer = const(0) if outer.value == 1 else first_outer + o
+        of_batch, of_outer = unflatten(c.batch, batch, at), unflatten(w.outer_rows, flat_outer, at)
+        point = {
+            **{x.var: const(0) for x in c.m},
+            **of_batch,
+            **of_outer,
+            **unflatten(w.rows, first + r, at),
+            **unflatten(c.n, panel * self.width + j, at),
+        }
+        block_row = r if outer.value == 1 else o * high + r
+        result = Load("_gacc", block_row * self.width + j, c.dtype)
+        stores = self.epilogue(point, result, at)
+
+        base = at_outer.simplify(w.base.subs({**of_batch, **of_outer}) + w.row_stride * first)
+        target = self.direct(stores, result, at)
+        if target is None:
+            self.locals.append(Local("_gacc", c.dtype, many * high * self.width))
+            target = ("_gacc", o * high * self.width if outer.value != 1 else const(0), const(self.width))
+        self.offsets()
+        b_start = (batch * panels + panel) * c.depth * self.width
+        self.body += self.reduction(target, base, b_start, rows, points, columns, outer)
+        if target[0] == "_gacc":
+            loop: Stmt = For("_gy", rows, (For("_gj", columns, tuple(stores), "vector"),))
+            self.body.append(loop if outer.value == 1 else For("_gx", points, (loop,)))
+        return self.done(extent, tuple(self.locals), width=self.width)
+
+    def name(self, name: str, value: Expr) -> Expr:
+        """`value` as a definition, unless it is one already."""
+        if value.value is not None or not any(v.startswith("_g") for v in value.free):
+            return value
+        self.body.append(Let(name, Index(value, I64)))
+        return sym(name)
+
+    def offsets(self) -> None:
+        """Fills the table of offsets of the k axes that are not one axis in A."""
+        w = self.walk
+        if not w.outer_depth:
+            return
+        count = size(w.outer_depth)
+        self.locals.append(Local("_gtab", I64, count))
+        box = self.box.extend({"_gi": (0, count - 1)})
+        offset = box.simplify(w.table.subs(unflatten(w.outer_depth, sym("_gi"), box)))
+        self.body.append(For("_gi", count, (Store("_gtab", sym("_gi"), Index(offset, I64)),)))
+
+    def reduction(self, target, base: Expr, b_start: Expr, rows: Expr, points: Expr, columns: Expr, outer: Expr) -> list[Stmt]:
+        """The calls of the microkernel for one block."""
+        w, c = self.walk, self.c
+        buffer, start, ldc = target
+        depth = size(w.depth)
+
+        def call(k, a_more, b_more, accumulate):
+            table = "_gtab" if w.outer_depth else None
+            gemm = Gemm(
+                c=buffer, c_offset=start, ldc=ldc, a=c.a, a_offset=base + a_more, a_row=w.row_stride, a_col=w.depth_stride,
+                offsets=table, batch=size(w.outer_depth), b=c.panels, b_offset=b_start + b_more, rows=rows, columns=columns, k=k,
+                accumulate=accumulate, dtype=c.dtype,
+            )  # fmt: skip
+            return gemm if outer.value == 1 else For("_gx", points, (gemm,))
+
+        upper = self.box.upper(depth)
+        if w.outer_depth or (upper is not None and upper <= BLOCK_DEPTH):
+            return [call(depth, 0, 0, const(0))]
+        pieces = maximum(1, ceildiv(depth, BLOCK_DEPTH))
+        piece = ceildiv(depth, pieces)
+        q = sym("_gq")
+        k = minimum(piece, depth - q * piece)
+        return [For("_gq", pieces, (call(k, q * piece * w.depth_stride, q * piece * self.width, minimum(q, 1)),))]
+
+    def direct(self, stores: tuple[Stmt, ...], result: Load, box: Box) -> tuple[str, Expr, Expr] | None:
+        """(buffer, offset, row stride) if the epilogue is nothing but a store that the microkernel can do."""
+        match stores:
+            case (Store(buffer, offset, value, None),) if value == result:
+                pass
+            case (Let(name, first), Store(buffer, offset, Ref(again), None)) if first == result and again == name:
+                pass
+            case _:
+                return None
+        linear = box.simplify(offset).linear(("_gy", "_gj"))
+        if linear is None or linear[0].get("_gj") != 1 or not box.known_divisible(self.c.columns, self.lanes):
+            return None
+        strides, rest = linear
+        return buffer, rest, strides.get("_gy", const(0))
+
+    @property
+    def lanes(self) -> int:
+        return self.target.lanes(self.c.dtype)
+
+
+def _order(c: Contraction, box: Box) -> Axes:
+    """The k axes as the microkernel walks them: outer ones, then those of its k."""
+    w = c.walk(box)
+    single = tuple(x for x in c.k if x.extent.value == 1)
+    return (*single, *w.outer_depth, *w.depth)
+
+
+def unflatten(axes: Axes, flat: Expr, box: Box) -> Point:
+    """The index of every axis, from the flat one over all of them."""
+    point: Point = {}
+    axes_left = [x for x in axes if x.extent.value != 1]
+    for x in axes:
+        if x.extent.value == 1:
+            point[x.var] = const(0)
+    for i, x in reversed(list(enumerate(axes_left))):
+        point[x.var] = box.simplify(mod(flat, x.extent) if i else flat)
+        if i:
+            flat = box.simplify(floordiv(flat, x.extent))
+    return point

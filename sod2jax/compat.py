@@ -150,6 +150,11 @@ def escaped_tracer_error(tracer) -> Exception:
     return _core.escaped_tracer_error(tracer)
 
 
+def lifted_values(traced) -> tuple:
+    """What `jax.jit(...).trace` closed over and cannot keep as a constant: leaked tracers, mutable arrays."""
+    return tuple(traced._consts)
+
+
 def export_constraints(dim) -> tuple[str, ...]:
     """The explicit constraints of a `jax.export` symbolic dim's scope, as texts."""
     scope = getattr(dim, "scope", None)
@@ -192,3 +197,34 @@ def register_dim_type(cls: type) -> None:
 def dim_value_aval():
     """The aval of a size used as a value: a weakly typed scalar of JAX's default integer dtype."""
     return _core.dim_value_aval()
+
+
+# -- arrays, for the C++ call path (sod2jax/binding.py hands these to sod2jax._runtime)
+
+
+def is_row_major(x) -> bool:
+    """Whether the elements of a single-device array lie in the order of its axes, without tiles: what a C pointer expects."""
+    layout = x.format.layout
+    return layout is None or (tuple(layout.major_to_minor) == tuple(range(x.ndim)) and not layout.tiling)
+
+
+def runtime_names() -> dict[str, Any]:
+    """JAX's own functions that the call path uses at every call, in the spelling that costs least."""
+    from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
+
+    array = _jax.ArrayImpl
+    return {
+        "array_type": array,
+        "flatten": _tree_util.tracing_registry.flatten,
+        "unsafe_buffer_pointer": array.unsafe_buffer_pointer,
+        "is_deleted": array.is_deleted,
+        "block_until_ready": array.block_until_ready,
+        "delete_array": array.delete,
+        "check_if_deleted": array._check_if_deleted,
+        "array_from_dlpack": _jax.dlpack_managed_tensor_to_buffer,
+        "result_handler": _jax.array_result_handler,
+        "trace_context": _config.trace_context,
+        "trace_state": _core.trace_ctx,
+        "top_trace": _core.eval_trace,
+        "disable_jit": _config.disable_jit,
+    }

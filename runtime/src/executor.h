@@ -1,0 +1,49 @@
+#pragma once
+#include "arena.h"
+#include "plan.h"
+
+#include <mutex>
+
+namespace sod2 {
+
+// What one call needs besides its plan; calls of the same program at the same time have one each.
+struct Context {
+  Context(const Image &image, const sod2_hooks *hooks);
+
+  struct Prepared {
+    std::vector<uint64_t> tokens; // of the inputs that the step reads; empty: nothing was prepared yet
+    std::vector<int64_t> sizes;
+  };
+
+  Arena arena, scratch;
+  std::vector<Arena> cached;
+  std::vector<int64_t> cached_bytes; // as they were when the buffer was filled
+  std::vector<Prepared> prepared;    // of each step
+  std::vector<void *> slots;         // address of each slot in this call
+  std::vector<void *> buffers;       // arguments of the kernel at hand
+};
+
+struct Executable { // what `run` reads of a program
+  const Image &image;
+  const sod2_kernel *kernels;
+  const void *const *constants;
+};
+
+sod2_status run(const Executable &executable, const sod2_plan &plan, Context *context,
+                const sod2_input *inputs, void *const *outputs, int64_t *step_ns, sod2_error *error);
+
+} // namespace sod2
+
+struct sod2_program {
+  sod2_hooks hooks;
+  sod2::Image image;
+  std::vector<sod2_kernel> kernels;
+  std::vector<const void *> constants;
+  std::vector<char> prepares; // of each input: whether some step prepares from it
+
+  std::mutex mutex; // of what follows
+  std::vector<sod2_plan *> plans;
+  uint64_t clock = 0;
+  std::vector<std::unique_ptr<sod2::Context>> idle;
+  int64_t contexts = 0;
+};

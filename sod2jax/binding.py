@@ -1,0 +1,86 @@
+"""The C++ runtime for the rest of the package: hands JAX's names in, and loads Programs.
+
+Import its classes from here, never from `sod2jax._runtime`: the module refuses to work before it was set up.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from sod2jax import _runtime, compat, errors, image
+from sod2jax._runtime import Program, set_threads, threads
+from sod2jax.ir import program as ir
+
+__all__ = ["Program", "as_array", "load", "set_threads", "threads"]
+
+_CODES = {}
+_DTYPES = {}
+for _name in (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128", "bfloat16"),
+    *("float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2"),
+    *("float8_e5m2fnuz", "float8_e8m0fnu"),
+):
+    _dtype = np.dtype(getattr(ml_dtypes, _name, _name))
+    _CODES[_dtype] = image.dtype_code(_dtype)
+    _DTYPES[_CODES[_dtype]] = _dtype
+
+
+def load(program: ir.Program, kernels: list[int], keepalive=None) -> Program:
+    """A runnable Program: `kernels` are the addresses of its kernels' code, which lives as long as `keepalive`."""
+    return Program(image.encode(program), kernels, [aligned(c) for c in program.constants], keepalive)
+
+
+def aligned(constant: np.ndarray) -> np.ndarray:
+    """A row-major copy of `constant` at a multiple of 64 bytes, which vector loads like."""
+    constant = np.asarray(constant)
+    room = np.empty(constant.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + constant.nbytes].view(constant.dtype).reshape(constant.shape)
+    copy[...] = constant
+    return copy
+
+
+@functools.cache
+def cpu_device():
+    """The device that outputs belong to."""
+    return jax.local_devices(backend="cpu")[0]
+
+
+def as_array(x) -> jax.Array:
+    """`x` as an array that the runtime can read: in one row-major buffer of the CPU. TypeError (JAX's words) for non-arrays."""
+    if isinstance(x, jax.Array) and x.ndim > 1:
+        # Another layout is only undone by a computation; device_put would keep it.
+        x = x if compat.is_row_major(x) else jnp.array(x, copy=True)
+    return jax.device_put(compat.canonicalize_value(x), jax.sharding.SingleDeviceSharding(cpu_device()))
+
+
+def _is_local(sharding) -> bool:
+    return isinstance(sharding, jax.sharding.SingleDeviceSharding) and next(iter(sharding.device_set)).platform == "cpu"
+
+
+def _make_aval(shape, code: int, weak_type: bool):
+    return compat.ShapedArray(shape, _DTYPES[code], weak_type=weak_type)
+
+
+_runtime.setup(
+    **compat.runtime_names(),
+    tracer_type=compat.Tracer,
+    make_aval=_make_aval,
+    dtype_code=lambda dtype: _CODES[dtype] if dtype in _CODES else image.dtype_code(dtype),
+    dtype_name=lambda code: _DTYPES[code].name if code in _DTYPES else f"dtype {code:#x}",
+    is_local=_is_local,
+    is_row_major=compat.is_row_major,
+    device=cpu_device(),
+    sharding=jax.sharding.SingleDeviceSharding(cpu_device()),
+    as_array=as_array,
+    shape_error=errors.ShapeError,
+    guard_error=errors.GuardError,
+    memory_error=errors.OutOfMemoryError,
+    runtime_error=jax.errors.JaxRuntimeError,
+)

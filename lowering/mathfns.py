@@ -80,8 +80,13 @@ def expm1(x: Real, kind: str) -> Real:
 
 
 def logistic(x: Real, kind: str) -> Real:
+    """q = e / (1 + e) for x < 0, less what rounding 1 + e added; 1 - q for the others."""
     e = exp(-abs(x), kind, low_only=True)
-    return (x < 0.0).where(e, 1.0) / (e + 1.0)
+    s = e + 1.0
+    q = e / s
+    rest = 1.0 - q
+    lost = (s - 1.0) - e
+    return (x < 0.0).where((q * rest).fma(lost, q), rest)
 
 
 def tanh(x: Real, kind: str) -> Real:

@@ -268,7 +268,9 @@ def _new_symbols(call: Call, family: _Family, signature: Signature, last: Signat
     for leaf, shape, old, sizes in zip(call.leaves, signature.shapes, last.shapes, family.history[-1], strict=True):
         for axis, (e, was) in enumerate(zip(shape, old, strict=True)):
             if e.free and not was.free:
-                news.append(f"axis {axis} of {leaf.path} was {sizes[axis]} and is now {leaf.shape[axis]}: it becomes the symbol {e}")
+                news.append(
+                    f"axis {axis} of {leaf.path} was {sizes[axis]} and is now {leaf.shape[axis]}: it becomes the symbol {e}"
+                )
             elif e.free and e != was:
                 news.append(f"axis {axis} of {leaf.path} is no longer always equal to {was}: it becomes the symbol {e}")
     return news

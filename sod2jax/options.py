@@ -29,7 +29,9 @@ class Options:
     cpu: str | None = None  # target CPU; None is the machine at hand
 
 
-def make_options(*, backend="auto", buckets=None, precision=None, in_shardings=None, out_shardings=None, compiler_options=None) -> Options:
+def make_options(
+    *, backend="auto", buckets=None, precision=None, in_shardings=None, out_shardings=None, compiler_options=None
+) -> Options:
     """Validates the options of `sod2.jit`; SpecError for wrong ones, UnsupportedError for those that are not there yet."""
     if backend is None:
         backend = "auto"

@@ -248,7 +248,9 @@ class Contract:
             for axis, (dim, size) in enumerate(zip(spec.over(len(leaf.shape)) if spec else (), leaf.shape, strict=False)):
                 if dim is None or (missing := dim.free - env.keys()):
                     if dim is not None:
-                        raise ShapeError(f"{fun_name}: no argument of this call gives the size {sorted(missing)[0]!r} of {spec.text!r}")
+                        raise ShapeError(
+                            f"{fun_name}: no argument of this call gives the size {sorted(missing)[0]!r} of {spec.text!r}"
+                        )
                     continue
                 if (wanted := dim.eval(env)) != size:
                     rule = f"{dim} = {wanted}" if dim.free else f"{wanted}"
@@ -266,11 +268,7 @@ class Contract:
 
     def guards(self, symbols: frozenset[str]) -> tuple[Guard, ...]:
         """The constraints over these symbols as guards of a Program, in the user's words."""
-        return tuple(
-            contract_guard(text, cond)
-            for text, cond in self.constraints
-            if (cond.lhs.free | cond.rhs.free) <= symbols
-        )
+        return tuple(contract_guard(text, cond) for text, cond in self.constraints if (cond.lhs.free | cond.rhs.free) <= symbols)
 
 
 def contract_guard(text: str, cond: Cond) -> Guard:

@@ -18,7 +18,7 @@ import numpy as np
 
 from sod2jax import binding, compat, pipeline
 from sod2jax.errors import ShapeError, SpecError, not_yet
-from sod2jax.ir.expr import Expr, as_expr
+from sod2jax.ir.expr import Expr, as_expr, to_sympy
 from sod2jax.options import Options
 from sod2jax.specs import Leaf, holds
 from sod2jax.trace import Traced as Trace
@@ -58,7 +58,9 @@ class Stage:
     @property
     def args_info(self):
         """Tree of `jax.stages.ArgInfo`: shape, dtype and whether the argument is donated."""
-        infos = [jax.stages.ArgInfo(a, x.donated) for a, x in zip(self._trace.closed_jaxpr.in_avals, self._trace.inputs, strict=True)]
+        infos = [
+            jax.stages.ArgInfo(a, x.donated) for a, x in zip(self._trace.closed_jaxpr.in_avals, self._trace.inputs, strict=True)
+        ]
         return jax.tree.unflatten(self.in_tree, infos)
 
     @property
@@ -182,7 +184,7 @@ class Compiled(Stage):
 
     def memory_formula(self):
         """Peak bytes of temporary memory (the arena) as a sympy expression in the dims."""
-        return _arena(self.program).to_sympy()
+        return to_sympy(_arena(self.program))
 
     def max_dim(self, name: str, *, bytes: int, **sizes: int) -> int:  # noqa: A002 (the word users know)
         """The largest size of dim `name` whose temporary memory fits into `bytes`, the other dims being given.
@@ -243,7 +245,9 @@ def mismatch_message(trace: Trace, given: Sequence[Leaf]) -> str:
         return head + "\n".join(lines)
     broken = [g for g in trace.guards() if (g.cond.lhs.free | g.cond.rhs.free) <= env.keys() and not holds(g.cond, env)]
     sizes = ", ".join(f"{n} = {v}" for n, v in env.items())
-    return "\n".join(f"{trace.name} was compiled for sizes with {g.cond}, and called with {sizes}. {g.where}".rstrip() for g in broken)
+    return "\n".join(
+        f"{trace.name} was compiled for sizes with {g.cond}, and called with {sizes}. {g.where}".rstrip() for g in broken
+    )
 
 
 # -- a compiled trace at work
@@ -283,7 +287,9 @@ def sizes_of(trace: Trace, sizes: Mapping[str, int], besides: str = "") -> dict[
         raise SpecError(f"{trace.name} has no dim {unknown[0]!r}; its dims are {', '.join(names) or '(none)'}")
     env = {**trace.hints, **sizes}
     if missing := [n for n in names if n not in env and n != besides]:
-        raise SpecError(f"give a size for {', '.join(missing)}, for example {missing[0]}=128: {trace.name} was traced without sizes")
+        raise SpecError(
+            f"give a size for {', '.join(missing)}, for example {missing[0]}=128: {trace.name} was traced without sizes"
+        )
     return {n: int(env[n]) for n in names if n in env}
 
 
@@ -321,5 +327,3 @@ def _largest(fits, lo: int, hi: int | None, limit: int = 1 << 40) -> int | None:
         middle = (good + bad) // 2
         good, bad = (middle, bad) if fits(middle) else (good, middle)
     return good
-
-

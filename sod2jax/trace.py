@@ -3,6 +3,7 @@
 * Each leaf's shape is a tuple of Exprs over symbols; a Scope turns them into Dims, which carry the sizes of the call at hand as
   hints, and the constraints as facts.
 * JAX traces the function as it always does (`jax.jit(fun).trace`), on a fresh wrapper: a cached trace would leave no guards.
+* If the trace fails after JAX's broadcasting asked for sizes that are 0 or 1 here, it is done once more with those fixed.
 * What Python code asked of the sizes comes back as guards of kind "version"; the constraints are guards of kind "contract".
 * Every argument leaf stays an input, used or not, since its sizes bind symbols and decide whether a version fits.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -82,25 +84,36 @@ class Traced:
         return (*self.contract, *self.scope.minimal_guards())
 
 
-def trace(arguments: Arguments, args: tuple, kwargs: Mapping[str, Any], call: Call, signature: Signature, precision=None) -> Traced:
+def trace(
+    arguments: Arguments, args: tuple, kwargs: Mapping[str, Any], call: Call, signature: Signature, precision=None
+) -> Traced:
     """Traces the function once for `signature`. `args` and `kwargs` give the static arguments; the dynamic leaves' values are not read."""
-    scope = _scope(signature)
-    dims = [tuple(scope.dim(e) for e in shape) for shape in signature.shapes]
     for leaf in call.leaves:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
-            raise not_yet(f"argument {leaf.path!r} of dtype {leaf.dtype}", remedy="Pass jax.random.key_data(key) and wrap it inside.")
-    structs = [
-        jax.ShapeDtypeStruct(shape, leaf.dtype, weak_type=leaf.weak_type) for shape, leaf in zip(dims, call.leaves, strict=True)
-    ]
-    full_args, full_kwargs = arguments.with_leaves(args, kwargs, call, structs)
+            raise not_yet(
+                f"argument {leaf.path!r} of dtype {leaf.dtype}", remedy="Pass jax.random.key_data(key) and wrap it inside."
+            )
+    scope = _scope(signature)
     with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
-        jitted = jax.jit(
-            _fresh(arguments.fun), static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames
-        ).trace(*full_args, **full_kwargs)
+        try:
+            jitted = _jax_trace(arguments, args, kwargs, call, signature, scope)
+        except (TypeError, ValueError):
+            if not scope.units:
+                raise
+            # JAX was told that sizes which are 1 here are not 1. Where that makes the shapes disagree, these sizes are fixed.
+            pinned = _scope(signature, scope.units)
+            try:
+                jitted = _jax_trace(arguments, args, kwargs, call, signature, pinned)
+            except (TypeError, ValueError):
+                jitted = None
+            if jitted is None:
+                raise
+            scope = pinned
     closed = jitted.jaxpr
-    for c in closed.consts:
-        if isinstance(c, compat.Tracer):
-            raise compat.escaped_tracer_error(c)
+    for value in compat.lifted_values(jitted):
+        if isinstance(value, compat.Tracer):
+            raise compat.escaped_tracer_error(value)
+        raise not_yet(f"closing over a value of type {type(value).__name__}", remedy="Pass it as an argument.")
     inputs = tuple(
         replace(leaf, shape=shape, used=used)
         for leaf, shape, used in zip(call.leaves, signature.shapes, _used(closed.jaxpr), strict=True)
@@ -119,16 +132,25 @@ def trace(arguments: Arguments, args: tuple, kwargs: Mapping[str, Any], call: Ca
     )
 
 
-def _scope(signature: Signature) -> Scope:
-    scope = Scope()
-    for d in signature.symbols:
-        scope.symbol(d.name, lo=signature.lower.get(d.name, 0), hint=signature.hints.get(d.name))
-    for shape in signature.shapes:
-        for e in shape:  # a size is never negative, whatever it is made of
-            if e.free:
-                scope.box.add_fact(Cond(const(0), "<=", e))
-    for guard in signature.contract:
-        scope.box.add_fact(guard.cond)
+def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signature, scope: Scope):
+    structs = [
+        jax.ShapeDtypeStruct(map(scope.dim, shape), leaf.dtype, weak_type=leaf.weak_type)
+        for shape, leaf in zip(signature.shapes, call.leaves, strict=True)
+    ]
+    args, kwargs = arguments.with_leaves(args, kwargs, call, structs)
+    fresh = _fresh(arguments.fun)
+    return jax.jit(fresh, static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames).trace(
+        *args, **kwargs
+    )
+
+
+def _scope(signature: Signature, units: Mapping[Expr, int] | None = None) -> Scope:
+    names = [d.name for d in signature.symbols]
+    facts = [Cond(const(0), "<=", e) for shape in signature.shapes for e in shape if e.free]  # no size is negative
+    facts += [g.cond for g in signature.contract]
+    scope = Scope({n: (signature.lower.get(n, 0), None) for n in names}, facts, signature.hints)
+    for e, value in (units or {}).items():
+        scope._record(Cond(e, "==", const(value)), "needed by broadcasting", sys._getframe())
     return scope
 
 
@@ -193,7 +215,9 @@ def _symbolic_signature(name: str, call: Call, specs: Sequence[ShapeSpec | None]
     symbols = symbol_defs(shapes)
     names = frozenset(d.name for d in symbols)
     if unsolved := sorted(frozenset().union(*(e.free for shape in shapes for e in shape)) - names):
-        raise SpecError(f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold it alone, linearly")
+        raise SpecError(
+            f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold it alone, linearly"
+        )
     guards = list(contract.guards(names))
     for d in scopes.values():
         for text in compat.export_constraints(d):

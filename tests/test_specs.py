@@ -35,7 +35,10 @@ def test_parse_shape(text, dims, rest):
     assert spec.dims == dims and spec.rest == rest
 
 
-@pytest.mark.parametrize("text, dtype", [("f32[b, s]", "float32"), ("i32[]", "int32"), ("bool[b]", "bool"), ("bf16[b]", "bfloat16"), ("int8[2]", "int8")])
+@pytest.mark.parametrize(
+    "text, dtype",
+    [("f32[b, s]", "float32"), ("i32[]", "int32"), ("bool[b]", "bool"), ("bf16[b]", "bfloat16"), ("int8[2]", "int8")],
+)
 def test_parse_shape_with_dtype(text, dtype):
     assert parse_shape(text).dtype == jnp.dtype(dtype)
 
@@ -79,7 +82,11 @@ def test_bad_constraints_are_named(text):
 
 def test_symbols_are_solved_from_the_plainest_axis():
     defs = symbol_defs([(2 * k + 1, b), (const(3), k, b * s), (s - 1,)])
-    assert [(d.name, d.input, d.axis, d.scale, d.offset) for d in defs] == [("b", 0, 1, 1, 0), ("k", 1, 1, 1, 0), ("s", 2, 0, 1, -1)]
+    assert [(d.name, d.input, d.axis, d.scale, d.offset) for d in defs] == [
+        ("b", 0, 1, 1, 0),
+        ("k", 1, 1, 1, 0),
+        ("s", 2, 0, 1, -1),
+    ]
 
 
 def test_a_symbol_that_no_axis_gives_is_refused_when_decorating():

@@ -1,0 +1,145 @@
+"""trace -> lower -> compile, as `jax.stages`, and the analyses in formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+import sod2jax as sod2
+from sod2jax import errors
+from sod2jax.stages import KINDS
+
+
+def fun(w, x):
+    return {"y": jnp.tanh(x @ w)}
+
+
+def ones(*shape, dtype=np.float32):
+    return jnp.ones(shape, dtype)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return sod2.jit(fun, shapes=(None, "b, k"), constraints=("b <= 4096",)).trace(ones(4, 3), ones(5, 4)).lower().compile()
+
+
+def test_stages_know_their_arguments_and_results():
+    g = sod2.jit(fun, shapes=(None, "b, _"), donate_argnums=1)
+    traced = g.trace(ones(4, 3), ones(5, 4))
+    lowered = traced.lower()
+    for stage in (traced, lowered, lowered.compile()):
+        assert stage.fun_name == "fun" and stage.dims == ("b",) and stage.guards == ()
+        assert stage.in_tree == jax.tree.structure(((0, 0), {})) and stage.out_tree == jax.tree.structure({"y": 0})
+        assert stage.donate_argnums == (1,)
+        assert str(stage.out_info["y"].shape) == "(b, 3)" and stage.out_info["y"].dtype == np.float32
+        assert [str(i.shape) for i in stage.args_info[0]] == ["(4, 3)", "(b, 4)"] and stage.args_info[0][1].donated
+        assert [str(a.shape) for a in stage.in_avals[0]] == ["(4, 3)", "(b, 4)"]
+    assert traced.jaxpr.jaxpr.eqns
+    assert g.eval_shape(ones(4, 3), ones(5, 4))["y"].shape[1] == 3
+    assert g.cache_info().compiles == 0
+
+
+def test_as_text():
+    lowered = sod2.jit(fun, shapes=(None, "b, _")).lower(ones(4, 3), ones(5, 4))
+    assert "dot_general" in lowered.as_text("jaxpr") and "f32[b,3]" in lowered.as_text("jaxpr")
+    for kind in KINDS:
+        assert lowered.as_text(kind)
+    assert lowered.as_text() == lowered.as_text("plan") and lowered.compile().as_text() == lowered.as_text("asm")
+    for kind in ("opencl", "stablehlo"):
+        with pytest.raises(errors.UnsupportedError, match=f"{kind}.*not supported yet"):
+            lowered.as_text(kind)
+    with pytest.raises(ValueError, match="unknown kind of text: 'poem'"):
+        lowered.as_text("poem")
+
+
+def test_compiled_serves_every_size(compiled):
+    w = ones(4, 3)
+    for b in (5, 1, 0, 64):
+        x = ones(b, 4) * 0.1
+        np.testing.assert_allclose(compiled(w, x)["y"], fun(w, x)["y"], rtol=1e-5)
+    np.testing.assert_allclose(
+        compiled(np.ones((4, 3), np.float32), np.ones((2, 4), np.float32))["y"], jnp.tanh(ones(2, 3) * 4), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ((ones(4, 3), ones(5, 4, dtype=np.int32)), ["Argument 'x' compiled with float32[b,k] and called with int32[5,4]"]),
+        ((ones(4, 3), ones(5)), ["Argument 'x' compiled with float32[b,k] and called with float32[5]"]),
+        ((ones(4, 2), ones(5, 4)), ["Argument 'w' compiled with float32[4,3] and called with float32[4,2]"]),
+        ((ones(4, 3), ones(5000, 4)), ["b <= 4096", "b = 5000"]),
+        ((ones(4, 3), ones(5, 6)), ["k == 4", "k = 6"]),
+        ((ones(4, 3),), ["input pytree does not match"]),
+    ],
+)
+def test_compiled_refuses_other_types_in_jax_words(compiled, args, words):
+    with pytest.raises(TypeError) as e:
+        compiled(*args)
+    for w in words:
+        assert w in str(e.value), str(e.value)
+
+
+def test_compiled_cannot_be_transformed(compiled):
+    with pytest.raises(TypeError, match="Cannot apply JAX transformations"):
+        jax.jit(lambda x: compiled(ones(4, 3), x))(ones(5, 4))
+
+
+def test_structs_concrete_and_symbolic():
+    s = jax.ShapeDtypeStruct
+    c = sod2.jit(fun).lower(s((4, 3), np.float32), s((5, 4), np.float32)).compile()
+    np.testing.assert_allclose(c(ones(4, 3), ones(5, 4))["y"], jnp.tanh(ones(5, 3) * 4), rtol=1e-5)
+    with pytest.raises(TypeError, match="compiled with float32.5,4. and called with float32.6,4."):
+        c(ones(4, 3), ones(6, 4))
+    b = export.symbolic_shape("b, 4", constraints=["b <= 8"])
+    c = sod2.jit(fun).lower(s((4, 3), np.float32), s(b, np.float32)).compile()
+    assert c.dims == ("b",)
+    for n in (1, 8):
+        np.testing.assert_allclose(c(ones(4, 3), ones(n, 4))["y"], jnp.tanh(ones(n, 3) * 4), rtol=1e-5)
+    with pytest.raises(TypeError, match="b <= 8.*b = 9"):
+        c(ones(4, 3), ones(9, 4))
+    with pytest.raises(ValueError, match="give a size for b"):
+        c.memory_analysis()
+    assert c.memory_analysis(b=2).argument_size_in_bytes == (12 + 8) * 4
+
+
+def test_static_arguments_are_left_out_of_compiled_calls():
+    c = sod2.jit(lambda x, n: x * n, static_argnums=1, shapes=("b",)).lower(ones(3), 2).compile()
+    np.testing.assert_allclose(c(ones(5)), 2 * ones(5))
+
+
+def test_memory_and_cost_analysis(compiled):
+    m = compiled.memory_analysis()
+    assert m.argument_size_in_bytes == (12 + 20) * 4 and m.output_size_in_bytes == 15 * 4
+    assert compiled.memory_analysis(b=10).output_size_in_bytes == 30 * 4
+    formula = compiled.memory_formula()
+    for b in (0, 1, 7, 1000):
+        assert (
+            formula.subs("b", b) == 0
+            or int(formula.subs({s: b for s in formula.free_symbols})) == compiled.memory_analysis(b=b).temp_size_in_bytes
+        )
+    assert compiled.cost_analysis(b=100)["flops"] > compiled.cost_analysis(b=10)["flops"] > 0
+    assert compiled.cost_analysis()["bytes accessed"] > 0
+    with pytest.raises(ValueError, match="no dim 'q'; its dims are b, k"):
+        compiled.memory_analysis(q=1)
+
+
+def attention(q, k):
+    return jax.nn.softmax(q @ k.T, axis=-1) @ k
+
+
+def test_max_dim():
+    c = sod2.jit(attention, shapes=("b, 8", "s, 8"), constraints=("b % 4 == 0",)).lower(ones(4, 8), ones(6, 8)).compile()
+    limit = c.memory_analysis(b=64, s=32).temp_size_in_bytes
+    if not limit:
+        pytest.skip("nothing is kept in the arena")
+    b = c.max_dim("b", bytes=limit, s=32)
+    assert b % 4 == 0 and b >= 64
+    assert c.memory_analysis(b=b, s=32).temp_size_in_bytes <= limit < c.memory_analysis(b=2 * b, s=32).temp_size_in_bytes
+    with pytest.raises(ValueError, match="no dim 'q'"):
+        c.max_dim("q", bytes=1)
+
+
+def test_max_dim_within_bounds(compiled):
+    assert compiled.max_dim("b", bytes=1 << 40) == 4096

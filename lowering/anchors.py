@@ -111,7 +111,7 @@ def lower_packing(graph: Graph, group: Group, buffers: Collection[Var], target: 
     reads = tuple(callback.puller.names)
     arguments = tuple(Buffer(callback.puller.names[v], graph.dtype(v), "r") for v in reads)
     kernel = nest.kernel("pack", (*arguments, Buffer(PANELS, d.contraction.dtype, "w")))
-    lowered = Lowered(canonical(kernel, nest.keep), reads, nest.extent, work_of(kernel), scratch=scratch_of(kernel))
+    lowered = Lowered(canonical(kernel, nest.keep, small=1), reads, nest.extent, work_of(kernel), scratch=scratch_of(kernel))
     return lowered, gemm.panel_elements(d.contraction, target)
 
 
@@ -151,4 +151,4 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
         v for v in others if v is not d.a and graph.dtype(v) == dtype and overwritable(kernel.body, puller.names[v], OUT)
     )
     reads = (d.a, Panels(anchor.eqn), *others)
-    return Lowered(canonical(kernel, nest.keep), reads, nest.extent, work_of(kernel), inplace, scratch_of(kernel))
+    return Lowered(canonical(kernel, nest.keep, small=1), reads, nest.extent, work_of(kernel), inplace, scratch_of(kernel))

@@ -27,14 +27,15 @@ class Bound:
     sizes: tuple[Expr, ...]
 
 
-def canonical(kernel: Kernel, keep: frozenset[int] = frozenset()) -> Bound:
-    """`kernel`, whose expressions hold program symbols, as a kernel over its own sizes. Constants in `keep` stay in the code."""
-    return _Canonical(kernel, keep).run()
+def canonical(kernel: Kernel, keep: frozenset[int] = frozenset(), small: int = SMALL) -> Bound:
+    """`kernel`, whose expressions hold program symbols, as a kernel over its own sizes. Constants up to `small`, and those in `keep`,
+    stay in the code."""
+    return _Canonical(kernel, keep, small).run()
 
 
 class _Canonical:
-    def __init__(self, kernel: Kernel, keep: frozenset[int]):
-        self.kernel, self.keep = kernel, keep
+    def __init__(self, kernel: Kernel, keep: frozenset[int], small: int):
+        self.kernel, self.keep, self.small = kernel, keep, small
         self.names: dict[str, str] = {}
         self.sizes: dict[Expr, Expr] = {}
         self.memo: dict[Expr, Expr] = {}
@@ -63,7 +64,7 @@ class _Canonical:
         return self.names[name]
 
     def size(self, e: Expr) -> Expr:
-        if e.value is not None and (abs(e.value) <= SMALL or e.value in self.keep):
+        if e.value is not None and (abs(e.value) <= self.small or e.value in self.keep):
             return e
         if e not in self.sizes:
             self.sizes[e] = sym(f"n{len(self.sizes)}")

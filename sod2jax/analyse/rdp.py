@@ -214,7 +214,8 @@ class Analysis:
                 f"their difference is {difference}"
             )
         if not unsolved:
-            self.constraints.append(Constraint(Cond(self.box.simplify(a), "==", self.box.simplify(b)), self.at))
+            left, right = sorted((self.box.simplify(a), self.box.simplify(b)), key=lambda e: (len(e.key), e.key))
+            self.constraints.append(Constraint(Cond(left, "==", right), self.at))
         if self.box is self.given:
             self.box = self.given.extend({})
         self.box.add_fact(Cond(self.reduced(difference), "==", const(0)))

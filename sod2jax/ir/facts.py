@@ -188,7 +188,8 @@ def facts_text(facts: Facts) -> str:
     lines += [f"const {described(v)}" for v in jaxpr.constvars]
     lines += _columns(rows)
     lines += [f"out  {name(v)}" for v in jaxpr.outvars]
-    lines += [f"assumes {need}   where its values are used" for need in sorted({str(n) for k in facts.values.values() for n in k.needs})]
+    needs = {str(need) for known in facts.values.values() for need in known.needs}
+    lines += [f"assumes {need}   where its values are used" for need in sorted(needs)]
     for c in facts.constraints:
         where = _short_line(facts.where(c.eqn))
         lines.append(f"demands {c.cond}   by eqn {c.eqn}, {jaxpr.eqns[c.eqn].primitive.name}{', ' + where if where else ''}")

@@ -419,13 +419,14 @@ FOLD = {
 
 
 def fold(c, f, elements, empty):
-    """Left to right; None as soon as an element is unknown. `empty` is the value of no elements."""
-    result = None
-    for k, e in enumerate(elements):
-        result = e if k == 0 else f(c, result, e)
-        if result is None:
+    """Left to right; None if an element is unknown. `empty` is the value of no elements."""
+    if not len(elements) or any(e is None for e in elements):
+        return None if len(elements) else empty
+    result = elements[0]
+    for e in elements[1:]:
+        if (result := f(c, result, e)) is None:
             return None
-    return result if len(elements) else empty
+    return result
 
 
 def reduction(name: str) -> Callable:

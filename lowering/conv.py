@@ -1,8 +1,9 @@
 """Convolutions as contractions: a batch-reduce GEMM, without im2col.
 
-In NHWC the input pixels under one row of the output are `stride * channels` apart, so each window position (kh, kw) is one plain
-offset into the input: the microkernel's table. Without dilation the channels of neighbouring kw are neighbours in memory, and (kw, ci)
-is one k axis. A 1x1 convolution with stride 1 is a matrix product over all pixels: its rows are one axis.
+* In NHWC the input pixels under one row of the output are `stride * channels` apart, so each window position (kh, kw) is one
+  plain offset into the input: the microkernel's table.
+* Without dilation the channels of neighbouring kw are neighbours in memory, and (kw, ci) is one k axis.
+* A 1x1 convolution with stride 1 is a matrix product over all pixels: its rows are one axis.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 * B is packed once, by its own kernel (`pack`): per batch, in panels as wide as the microkernel's, K-major, padded with zeros.
 * The parallel loop runs over (batch, block of rows, panel), the panel innermost: the rows of A of a block stay in the cache while
   the panels of B stream by. A block has at most BLOCK_ROWS rows, fewer where that would leave threads without work.
-* Rows that are one axis in A form blocks of that axis. Axes outside of it (a convolution's output rows) are taken several at a time, so
-  that a panel read once serves them all.
-* The reduction of one block is one call of the microkernel per group of rows: k axes that are one axis in A are its k, others its table
-  of offsets. A single long k is cut in blocks, so that a piece of a panel stays near while all rows pass it.
+* Rows that are one axis in A form blocks of that axis. Axes outside of it (a convolution's output rows) are taken several at a
+  time, so that a panel read once serves them all.
+* The reduction of one block is one call of the microkernel per group of rows: k axes that are one axis in A are its k, others its
+  table of offsets. A single long k is cut in blocks, so that a piece of a panel stays near while all rows pass it.
 * The block is computed into scratch; then the epilogue runs over it, a vector loop per row, with everything that is fused to the
   result. If it only stores, and whole vectors do, the microkernel writes to the output itself.
 """
@@ -148,7 +148,8 @@ class _Macro(_Nest):
         # Blocks: `many` points of the outer rows times `high` rows. Sizes of zero give no blocks at all; divisors stay positive.
         wanted = floordiv(c.batches * outer * inner * panels, TASKS)
         limit = minimum(BLOCK_ROWS, maximum(FEWEST_ROWS, wanted))
-        high = inner if inner.value is not None and inner.value <= FEWEST_ROWS else ceildiv(inner, maximum(1, ceildiv(inner, limit)))
+        few = inner.value is not None and inner.value <= FEWEST_ROWS
+        high = inner if few else ceildiv(inner, maximum(1, ceildiv(inner, limit)))
         blocks = const(1) if high == inner else ceildiv(inner, maximum(1, high))
         many = const(1) if outer.value == 1 else maximum(1, floordiv(limit, maximum(1, inner)))
         chunks = ceildiv(outer, many)

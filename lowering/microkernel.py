@@ -6,7 +6,7 @@
 computes `c[r, j] (+)= sum over i < batch, p < k of a[offsets[i] + r*a_row + p*a_col] * b[(i*k + p)*panel + j]` for `r < rows` and
 `j < columns`, strides in elements. A null `offsets` stands for one offset of 0. `c` is written in whole vectors.
 
-* One function per register tile: `rows x vectors` accumulators live in registers for the whole reduction (all of `batch` and `k`).
+* One function per register tile: `rows x vectors` accumulators live in registers for the whole reduction (`batch` and `k`).
   A step of k loads `vectors` vectors of B, which are contiguous, and broadcasts one element of A per row.
 * `rows` is split into tiles of at most two heights that differ by one (37 rows: 8 8 7 7 7), for a tile of one or two rows waits
   for the latency of its additions. There is a tile function for every height and every number of vectors.
@@ -33,10 +33,10 @@ class Tile:
     vectors: int
 
 
-# By (bits, registers) of the vector unit. Measured on Zen 5 in f32, one core, B panel in L1 or L2: 8x2, 12x2, 6x4, 8x3, 9x3 and 14x2 all
-# run at 96-99 % of the peak (two 512-bit FMAs per cycle); 8x2 compiles in half the time of the others, has the narrowest panel (less
-# waste where columns are few) and 2x2 is the smallest tile that is not bound by latency. 7x4 spills. Where loads are the narrow place
-# (two per cycle for two FMAs, 128 bits), a tile must reuse more: 6x4.
+# By (bits, registers) of the vector unit. Measured on Zen 5 in f32, one core, B panel in L1 or L2: 8x2, 12x2, 6x4, 8x3, 9x3 and
+# 14x2 all run at 96-99 % of the peak (two 512-bit FMAs per cycle); 8x2 compiles in half the time of the others and has the
+# narrowest panel (less waste where columns are few); 7x4 spills. Where loads are the narrow place (two per cycle for two
+# FMAs of 128 bits), a tile must reuse more: 6x4.
 _TILES = {(512, 32): Tile(8, 2), (256, 16): Tile(6, 2), (128, 32): Tile(6, 4)}
 
 
@@ -64,7 +64,11 @@ def suffix(dtype) -> str:
 
 _TYPES = {np.dtype(np.float32): ("f32", "float", 4), np.dtype(np.float64): ("f64", "double", 8)}
 
-_ARGS = "{ i64, i64, ptr, i64, ptr, i64, i64, i1 }"  # a_row, a_col (bytes), offsets, batch, b, ldc (bytes), k, accumulate
+# What a tile function gets besides a, c and a count; row, col and ldc in bytes.
+_FIELDS = (
+    ("row", "i64"), ("col", "i64"), ("offsets", "ptr"), ("batch", "i64"),
+    ("b0", "ptr"), ("ldc", "i64"), ("k", "i64"), ("add", "i1"),
+)  # fmt: skip
 
 
 def module(target: Target, dtype) -> str:
@@ -72,6 +76,7 @@ def module(target: Target, dtype) -> str:
     best = tile(target, dtype)
     name, element, size = _TYPES[np.dtype(dtype)]
     lanes = target.lanes(dtype)
+    v = f"<{lanes} x {element}>"
     heights, widths = range(1, best.rows + 1), range(1, best.vectors + 1)
     tiles = [_Tile(name, element, size, lanes, lanes * best.vectors, Tile(r, v)) for v in widths for r in heights]
     table = ", ".join(f"ptr {t.function}" for t in tiles)
@@ -79,8 +84,8 @@ def module(target: Target, dtype) -> str:
     return "\n".join(
         (
             f'target triple = "{target.triple}"',
-            f"%args = type {_ARGS}",
-            f"declare <{lanes} x {element}> @llvm.fma.v{lanes}{name}(<{lanes} x {element}>, <{lanes} x {element}>, <{lanes} x {element}>)",
+            "%args = type { " + ", ".join(type for _, type in _FIELDS) + " }",
+            f"declare {v} @llvm.fma.v{lanes}{name}({v}, {v}, {v})",
             "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
             "@no_offset = internal constant i64 0",
             f"@tiles = internal constant [{len(tiles)} x ptr] [{table}]",
@@ -95,7 +100,8 @@ def module(target: Target, dtype) -> str:
 def _entry(name: str, size: int, lanes: int, best: Tile) -> str:
     """The exported function: it splits the rows and calls tile functions."""
     return f"""
-define void @sod2_gemm_{name}(ptr %a, i64 %a_row, i64 %a_col, ptr %offsets, i64 %batch, ptr %b, ptr %c, i64 %ldc, i64 %rows, i64 %columns, i64 %k, i64 %accumulate) #0 {{
+define void @sod2_gemm_{name}(ptr %a, i64 %a_row, i64 %a_col, ptr %offsets, i64 %batch, ptr %b, ptr %c, i64 %ldc, i64 %rows,
+                           i64 %columns, i64 %k, i64 %accumulate) #0 {{
 entry:
   %args = alloca %args, align 8
   %row_step = mul i64 %a_row, {size}
@@ -116,7 +122,7 @@ some:
   %reduces = and i1 %has_k, %has_batch
   br i1 %reduces, label %split, label %empty
 split:
-{_fields("args", row_step="i64", column_step="i64", table="ptr", batch="i64", b="ptr", c_step="i64", k="i64", add="i1")}
+{_record("row_step", "column_step", "table", "batch", "b", "c_step", "k", "add")}
   %rows.up = add i64 %rows, {best.rows - 1}
   %count = udiv i64 %rows.up, {best.rows}
   %height = udiv i64 %rows, %count
@@ -161,12 +167,12 @@ exit:
 }}"""
 
 
-def _fields(pointer: str, **values: str) -> str:
-    """Stores of the values named, into the argument record."""
+def _record(*values: str) -> str:
+    """Stores of the argument record's fields."""
     lines = []
-    for i, (value, type) in enumerate(values.items()):
-        lines.append(f"  %at.{value} = getelementptr inbounds %args, ptr %{pointer}, i64 0, i32 {i}")
-        lines.append(f"  store {type} %{value}, ptr %at.{value}, align {1 if type == 'i1' else 8}")
+    for i, (value, (field, type)) in enumerate(zip(values, _FIELDS, strict=True)):
+        lines.append(f"  %at.{field} = getelementptr inbounds %args, ptr %args, i64 0, i32 {i}")
+        lines.append(f"  store {type} %{value}, ptr %at.{field}, align {1 if type == 'i1' else 8}")
     return "\n".join(lines)
 
 
@@ -196,9 +202,7 @@ class _Tile:
                 for j in vectors:
                     e("  " + text.format(t=f"{r}.{j}", r=r, j=j, v=v))
 
-        for i, (field, type) in enumerate(
-            dict(row="i64", col="i64", offsets="ptr", batch="i64", b0="ptr", ldc="i64", k="i64", add="i1").items()
-        ):
+        for i, (field, type) in enumerate(_FIELDS):
             e(f"  %at.{field} = getelementptr inbounds %args, ptr %args, i64 0, i32 {i}")
             e(f"  %{field} = load {type}, ptr %at.{field}, align {1 if type == 'i1' else 8}")
         e(f"  %a.step = mul i64 %row, {self.shape.rows}")
@@ -249,8 +253,8 @@ class _Tile:
             for j in vectors:
                 t = f"{r}.{j}"
                 e(f"  %sum.{t} = call {v} @llvm.fma.v{self.lanes}{self.name}({v} %a.{r}, {v} %b.{j}, {v} %acc.{t})")
-        # The empty asm hides the step from loop strength reduction, which would carry a pointer per row (spilled) and takes half of
-        # the compile time to find that out.
+        # The empty asm hides the step from loop strength reduction, which would carry a pointer per row (spilled) and takes half
+        # of the compile time to find that out.
         out += [
             "  %a.after = getelementptr i8, ptr %ap, i64 %col",
             f"  %b.after = getelementptr {self.element}, ptr %bp, i64 {self.panel}",

@@ -1,7 +1,7 @@
 """A contraction: sums of products over shared axes, as the macro kernel sees it.
 
-* dot_general and convolutions of every layout are this: `out[batch, m, n] = sum over k of A[batch, m, k] * B[batch, k, n]`, each of
-  the four a list of axes, outer to inner.
+* dot_general and convolutions of every layout are this: `out[batch, m, n] = sum over k of A[batch, m, k] * B[batch, k, n]`, each
+  of the four a list of axes, outer to inner.
 * A is read where it lies: `a_offset` gives the element for the axes' symbols. B is packed, in its own kernel. The result goes
   wherever the epilogue puts it, so neither B nor the result appears here.
 * `walk` says how A can be read: which m and k axes form one axis with one stride (a convolution's (kw, ci) without dilation, a
@@ -107,7 +107,7 @@ class Contraction:
 
 
 def _merge(axes: Axes, offset: Expr, box: Box, besides: tuple[str, ...]) -> tuple[Axes, Axes, Expr]:
-    """(outer, inner, stride): the longest suffix of `axes` along which `offset` has one stride. Axes of one point count for nothing."""
+    """(outer, inner, stride): the longest suffix of `axes` along which `offset` has one stride, but for axes of one point."""
     axes = tuple(x for x in axes if x.extent.value != 1)
     stride, points, start = const(0), const(1), len(axes)
     for i in reversed(range(len(axes))):

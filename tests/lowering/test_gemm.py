@@ -6,7 +6,7 @@ import pytest
 from sod2jax.ir.box import Box
 from sod2jax.ir.contraction import Axis, Contraction, size
 from sod2jax.ir.expr import as_expr, const, parse, sym
-from sod2jax.ir.loops import Buffer, Const, Gemm, For, Let, Load, Op, Ref, Store
+from sod2jax.ir.loops import Buffer, Const, For, Gemm, Let, Load, Op, Ref, Store
 from sod2jax.lowering import gemm, jit, targets
 from sod2jax.lowering.canonical import canonical
 
@@ -49,7 +49,7 @@ def numeric(e, env):
 
 def operands(c, env, rng):
     """(a, b, A gathered as [batch, m, k], B as [batch, k, n])."""
-    shape = lambda axes: [as_expr(x.extent).eval(env) for x in axes]  # noqa: E731
+    shape = lambda axes: [as_expr(x.extent).eval(env) for x in axes]
     b = rng.standard_normal([*shape(c.batch), *shape(c.k), *shape(c.n)]).astype(c.dtype)
     all_axes = (*c.batch, *c.m, *c.k)
     grid = np.meshgrid(*(np.arange(n) for n in shape(all_axes)), indexing="ij") if all_axes else []
@@ -66,29 +66,26 @@ def execute(nest, buffers, arrays, env, target=TARGET):
     sizes = {n: e.eval(env) for n, e in zip(bound.kernel.sizes, bound.sizes)}
     extent = bound.kernel.extent.eval(sizes)
     compiled = jit.compile([bound.kernel], target)
+    named = dict(zip((b.name for b in buffers), arrays, strict=True))
     for begin, end in ((extent // 2, extent), (0, extent // 2)):
-        jit.call(bound.kernel, compiled.addresses[0], dict(zip((b.name for b in buffers), arrays, strict=True)), sizes, begin, end)
+        jit.call(bound.kernel, compiled.addresses[0], named, sizes, begin, end)
 
 
 def multiply(c, box, env, epilogue=None, extra=(), out=None, target=TARGET):
     rng = np.random.default_rng(0)
     a, b, left, right = operands(c, env, rng)
-    width = gemm.microkernel.panel(target, c.dtype)
     panels = np.full(gemm.panel_elements(c, target).eval(env) + 1, np.nan, c.dtype)
-    execute(
-        gemm.pack(c, target, box, load_b(c)), (Buffer("b", c.dtype, "r"), Buffer("panels", c.dtype, "w")), [b.ravel(), panels], env,
-        target,
-    )  # fmt: skip
-    assert np.isnan(panels[-1]) and not np.isnan(panels[:-1]).any() and len(panels) % width in (0, 1)
+    packing = (Buffer("b", c.dtype, "r"), Buffer("panels", c.dtype, "w"))
+    execute(gemm.pack(c, target, box, load_b(c)), packing, [b.ravel(), panels], env, target)
+    assert np.isnan(panels[-1])
+    assert not np.isnan(panels[:-1]).any()
     result = np.full(left.shape[0] * left.shape[1] * right.shape[2] + 1, 7, c.dtype) if out is None else out
     buffers = (
         Buffer("a", c.dtype, "r"), Buffer("panels", c.dtype, "r"), *(Buffer(n, x.dtype, "r") for n, x in extra),
         Buffer("out", c.dtype, "w"),
     )  # fmt: skip
-    execute(
-        gemm.contract(c, target, box, epilogue or store_out(c)), buffers, [a, panels, *(x.ravel() for _, x in extra), result], env,
-        target,
-    )  # fmt: skip
+    arrays = [a, panels, *(x.ravel() for _, x in extra), result]
+    execute(gemm.contract(c, target, box, epilogue or store_out(c)), buffers, arrays, env, target)
     want = left.astype(np.float64) @ right.astype(np.float64)
     return result, want
 
@@ -103,7 +100,7 @@ def check(c, box, env, target=TARGET):
 SIZES = (0, 1, 2, 7, 16, 31, 33, 130)
 
 
-@pytest.mark.parametrize("dtype", ("float32", "float64"))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_matrix_product_of_any_size(dtype):
     c = make(m="i=M", n="j=N", k="p=K", a="i*K + p", dtype=dtype)
     box = Box({"M": (0, None), "N": (0, None), "K": (0, None)})
@@ -113,7 +110,10 @@ def test_matrix_product_of_any_size(dtype):
         check(c, box, {"M": m, "N": n, "K": k})
 
 
-@pytest.mark.parametrize("m,n,k", [("s", "64", "768"), ("1", "40", "3"), ("s", "1000", "33"), ("b*s", "96", "17"), ("37", "5", "1100")])
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [("s", "64", "768"), ("1", "40", "3"), ("s", "1000", "33"), ("b*s", "96", "17"), ("37", "5", "1100")],
+)
 def test_static_and_symbolic_sizes(m, n, k):
     c = make(m=f"i={m}", n=f"j={n}", k=f"p={k}", a=f"i*({k}) + p")
     for s in (1, 3, 50):
@@ -173,7 +173,7 @@ def test_epilogue_sees_the_point():
     rng = np.random.default_rng(1)
 
     def epilogue(point, acc, box):
-        at = lambda text: box.simplify(parse(text).subs(point))  # noqa: E731
+        at = lambda text: box.simplify(parse(text).subs(point))
         summed = Op("add", (acc, Load("bias", at("h*24 + d"), F32)), F32)
         relu = Op("max", (summed, Const(0.0, F32)), F32)
         residual = Op("add", (Ref("r", F32), Load("residual", at("((x*s + i)*3 + h)*24 + d"), F32)), F32)
@@ -210,13 +210,16 @@ def test_equal_structures_give_equal_kernels():
     def kernel(s, n, k):
         c = make(m=f"i={s}", n=f"j={n}", k=f"p={k}", a=f"i*{k} + p")
         nest = gemm.contract(c, TARGET, Box({s: (0, None)}), store_out(c))
-        return canonical(nest.kernel("x", (Buffer("a", F32, "r"), Buffer("panels", F32, "r"), Buffer("out", F32, "w"))), nest.keep)
+        buffers = Buffer("a", F32, "r"), Buffer("panels", F32, "r"), Buffer("out", F32, "w")
+        return canonical(nest.kernel("x", buffers), nest.keep)
 
     one, two = kernel("s", 768, 512), kernel("t", 3072, 256)
-    assert one.kernel == two.kernel and one.sizes != two.sizes
+    assert one.kernel == two.kernel
+    assert one.sizes != two.sizes
 
 
 def test_sizes_of_the_noun():
     c = make(batch="h=3", m="x=b i=s", n="d=8", k="j=7", a="((x*3 + h)*s + i)*7 + j")
-    assert str(c.rows) == "b*s" and c.columns == 8 and c.depth == 7 and c.flops == 336 * parse("b*s")
+    assert (c.batches, c.rows, c.columns, c.depth) == (3, parse("b*s"), 8, 7)
+    assert c.flops == 336 * parse("b*s")
     assert size(()) == 1

@@ -11,7 +11,7 @@ import pytest
 from sod2jax.errors import UnsupportedError
 from sod2jax.lowering import microkernel, targets
 
-DTYPES = ("float32", "float64")
+DTYPES = ["float32", "float64"]
 _PROTOTYPE = ctypes.CFUNCTYPE(
     None, *[ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
     + [ctypes.c_int64] * 5
@@ -51,7 +51,7 @@ def packed(b, panel):
 
 @pytest.mark.parametrize("target", _runnable(), ids=lambda t: t.name)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("accumulate", (0, 1))
+@pytest.mark.parametrize("accumulate", [0, 1])
 def test_every_tile(target, dtype, accumulate):
     rng = np.random.default_rng(0)
     panel = microkernel.panel(target, dtype)
@@ -100,13 +100,13 @@ def test_empty_reduction(dtype):
         gemm(target, a, 0, 0, offsets, b, c, 2, panel, k, 1)
         assert (c == 7).all()
         gemm(target, a, 0, 0, offsets, b, c, 2, panel, k, 0)
-        assert (c[:2] == 0).all() and (c[2] == 7).all()
+        assert (c == [[0], [0], [7]]).all()
     c = np.full((1, panel), 7, dtype)
     gemm(target, a, 0, 0, None, b, c, 0, panel, 1, 0)
     assert (c == 7).all()
 
 
-@pytest.mark.parametrize("name", ("x86-64-avx512", "x86-64-avx2", "aarch64-linux-android"))
+@pytest.mark.parametrize("name", ["x86-64-avx512", "x86-64-avx2", "aarch64-linux-android"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_accumulator_is_spilled(name, dtype):
     target = targets.named(name)

@@ -1,0 +1,123 @@
+"""Readable texts of the loop IR and of Programs: one statement per line, infix arithmetic, dtypes where they are not obvious."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sod2jax.ir import loops as ir
+from sod2jax.ir.program import Program, Slot, Step
+
+INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+    "and": "&", "or": "|", "xor": "^",
+}  # fmt: skip
+SHORT = {"float": "f", "int": "i", "uint": "u", "bfloat": "bf", "complex": "c"}
+
+
+def dtype_text(dtype) -> str:
+    """f32, bf16, i8, bool: as JAX prints them."""
+    name = np.dtype(dtype).name
+    stem = name.rstrip("0123456789")
+    return SHORT.get(stem, stem) + name[len(stem) :]
+
+
+def value_text(v: ir.Value) -> str:
+    match v:
+        case ir.Const():
+            return f"{v.value}" if np.dtype(v.dtype).kind == "b" else f"{dtype_text(v.dtype)}({v.value})"
+        case ir.Index():
+            return f"{dtype_text(v.dtype)}[{v.expr}]"
+        case ir.Load():
+            return f"{v.buffer}[{v.offset}]" + (f" where {value_text(v.where)}" if v.where is not None else "")
+        case ir.Ref():
+            return v.name
+        case ir.Op(name="select", args=(cond, yes, no)):
+            return f"({value_text(yes)} if {value_text(cond)} else {value_text(no)})"
+        case ir.Op(name="convert", args=(x,)):
+            return f"{dtype_text(v.dtype)}({value_text(x)})"
+        case ir.Op(args=(a, b)) if v.name in INFIX:
+            return f"({value_text(a)} {INFIX[v.name]} {value_text(b)})"
+        case ir.Op():
+            return f"{v.name}({', '.join(map(value_text, v.args))})"
+    raise TypeError(f"{v!r} is not a value of the loop IR")
+
+
+def _lines(stmts, indent: str):
+    for s in stmts:
+        match s:
+            case ir.For():
+                kind = "" if s.kind == "serial" else f"  # {s.kind}"
+                yield f"{indent}for {s.var} in range({s.extent}):{kind}"
+                yield from _lines(s.body, indent + "  ")
+            case ir.If():
+                yield f"{indent}if {value_text(s.cond)}:"
+                yield from _lines(s.body, indent + "  ")
+            case ir.Let():
+                yield f"{indent}{s.name} = {value_text(s.value)}"
+            case ir.Init():
+                yield f"{indent}{s.name}: {s.op} of {dtype_text(s.dtype)}"
+            case ir.Update():
+                yield f"{indent}{s.name} <- {value_text(s.value)}"
+            case ir.Store():
+                where = f" where {value_text(s.where)}" if s.where is not None else ""
+                yield f"{indent}{s.buffer}[{s.offset}] = {value_text(s.value)}{where}"
+            case ir.Gemm():
+                offsets = f", offsets={s.offsets}" if s.offsets else ""
+                yield (
+                    f"{indent}gemm {s.c}[{s.c_offset}; {s.ldc}] <- {s.a}[{s.a_offset}; {s.a_row}, {s.a_col}] * {s.b}[{s.b_offset}], "
+                    f"rows={s.rows}, columns={s.columns}, k={s.k}, batch={s.batch}, accumulate={s.accumulate}{offsets}"
+                )
+
+
+def kernel_text(k: ir.Kernel) -> str:
+    """A kernel as an indented listing."""
+    buffers = ", ".join(
+        f"{b.name}: {dtype_text(b.dtype)} {b.access}" + (f" in place of {b.inplace}" if b.inplace else "") for b in k.buffers
+    )
+    lines = [f"kernel {k.name}({buffers}; {', '.join(k.sizes)}):"]
+    lines += [f"  local {x.name}: {dtype_text(x.dtype)}[{x.extent}]" for x in k.locals]
+    lines.append(f"  parallel for {k.var} in range({k.extent}):")
+    return "\n".join([*lines, *_lines(k.body, "    ")])
+
+
+def shape_text(dtype, shape) -> str:
+    return f"{dtype_text(dtype)}[{', '.join(map(str, shape))}]"
+
+
+def _slot(i: int, s: Slot) -> str:
+    place = f" at {s.offset}" if s.offset is not None else ""
+    live = f", live {s.first}..{s.last}" if s.kind == "arena" else ""
+    name = f"  # {s.name}" if s.name else ""
+    index = "" if s.kind == "arena" else f" {s.index}"
+    return f"  s{i}: {shape_text(s.dtype, s.shape)} {s.kind}{index}{place}, {s.nbytes} bytes{live}{name}"
+
+
+def _step(i: int, s: Step, program: Program) -> str:
+    k = program.kernels[s.kernel]
+    arguments = ", ".join(f"{b.name}=s{slot}" for b, slot in zip(k.buffers, s.slots))
+    sizes = ", ".join(f"{name}={e}" for name, e in zip(k.sizes, s.sizes))
+    prepare = f"  prepare {list(s.prepare)}" if s.prepare else ""
+    source = f"  # {s.source}" if s.source else ""
+    return f"  {i}: {k.name}({arguments}; {sizes}) x {s.extent}, work {s.work}, scratch {s.scratch}{prepare}{source}"
+
+
+def program_text(p: Program) -> str:
+    """A Program as a listing: symbols, guards, slots and steps."""
+    lines = [f"program {p.name}"]
+    for s in p.symbols:
+        lo, hi = p.bounds.get(s.name, (0, None))
+        size = f"size of axis {s.axis} of {p.inputs[s.input].path}"
+        solved = f"({size} - {s.offset})" if s.offset else size
+        solved += f" / {s.scale}" if s.scale != 1 else ""
+        lines.append(f"symbol {s.name} = {solved}, {lo} <= {s.name}" + (f" <= {hi}" if hi is not None else ""))
+    lines += [f"guard {g.kind}: {g.cond}" + (f"  # {g.message} {g.where}".rstrip() if g.message else "") for g in p.guards]
+    lines += [f"input {i}: {x.path}: {shape_text(x.dtype, x.shape)}" for i, x in enumerate(p.inputs)]
+    lines += [
+        f"output {i}: {shape_text(x.dtype, x.shape)}" + (f" = input {x.forward}" if x.forward is not None else f" in s{x.slot}")
+        for i, x in enumerate(p.outputs)
+    ]
+    lines += [f"constant {i}: {shape_text(x.dtype, x.shape)}" for i, x in enumerate(p.constants)]
+    lines += ["slots:", *(_slot(i, s) for i, s in enumerate(p.slots))]
+    lines += ["steps:", *(_step(i, s, p) for i, s in enumerate(p.steps))]
+    lines.append(f"arena: {p.arena if p.arena is not None else 0} bytes")
+    return "\n".join(lines)

@@ -1,8 +1,8 @@
 """`sod2.jit`: JAX's `jit`, compiled once for all sizes.
 
-* A call goes straight into C++ (`binding.Function`), which looks for a version that fits: pytree, static arguments, dtypes, ranks,
-  weak types, JAX's configuration, then sizes and guards. Python runs only when none fits (`_miss`) or under a transformation
-  (`_inline`, which hands over to `jax.jit` of the same function).
+* A call goes straight into C++ (`binding.Function`), which looks for a version that fits: pytree, static arguments, dtypes,
+  ranks, weak types, JAX's configuration, then sizes and guards. Python runs only when none fits (`_miss`) or under a
+  transformation (`_inline`, which hands over to `jax.jit` of the same function).
 * With `shapes=` a miss first checks the contract (ShapeError), then traces with the user's symbols.
 * Without it, calls that differ only in sizes form a family. The first is compiled as it is; from then on every dim that was not
   the same in all misses of the family is a symbol, so the second compilation usually is the last.
@@ -34,7 +34,7 @@ compat.register_exclusion(__file__)
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One compiled version: its symbolic arguments, the guards that a call must meet, calls served, why and how long it compiled."""
+    """One version: its symbolic arguments, the guards that a call must meet, calls served, why and how long it compiled."""
 
     arguments: str
     guards: tuple[str, ...]
@@ -95,7 +95,7 @@ class JitFunction(binding.Function):
         super().__init__(
             self._miss,
             self._inline,
-            stages.canonicalize,
+            binding.as_array,
             static_argnums=arguments.static_argnums,
             static_argnames=arguments.static_argnames,
         )
@@ -250,9 +250,9 @@ class JitFunction(binding.Function):
             return
         past = "\n".join(f"  {i}. {describe(c.traced.inputs)}, because {c.why}" for i, c in enumerate(self._compilations, 1))
         raise CompileLimitError(
-            f"{fun_name(self._fun)} would compile once more, and max_compiles={self._max_compiles} is used up. Compiled so far:\n{past}\n"
-            f"This call, {describe(call.leaves)}, needs another because {why}. Give sizes that vary a name with shapes=, mark less as "
-            "static, or raise max_compiles."
+            f"{fun_name(self._fun)} would compile once more, and max_compiles={self._max_compiles} is used up. Compiled so far:\n"
+            f"{past}\nThis call, {describe(call.leaves)}, needs another because {why}. Give sizes that vary a name with shapes=, "
+            "mark less as static, or raise max_compiles."
         )
 
 
@@ -309,14 +309,14 @@ def jit(
     """Compiles `fun` once for all sizes. Like `jax.jit`, which compiles once per size.
 
     Usable as `@sod2.jit`, as `@sod2.jit(shapes=...)` and as a call. The compiled function takes and returns pytrees of arrays, as
-    under `jax.jit`; called with tracers (inside of `jax.jit`, `grad`, `vmap`, `scan`, ...) it is part of the surrounding computation.
+    under `jax.jit`; called with tracers (inside of `jax.jit`, `grad`, `vmap`, `scan`, ...) it is part of what surrounds it.
 
     Args:
       fun: a pure function of arrays, scalars and pytrees of them.
       shapes: which dims vary: one entry per positional argument, each a pytree prefix of None (all dims static) and strings:
-        "b, s, 64" (names are symbols, numbers are demands), "b, ..." (any further static dims), "2*k, _" (an even size, any static
-        size), "f32[b, s]" (the dtype, too). A dict maps parameter names to entries; one string stands for all arguments. Without
-        `shapes`, dims become symbols when they change between calls.
+        "b, s, 64" (names are symbols, numbers are demands), "b, ..." (any further static dims), "2*k, _" (an even size, any
+        static size), "f32[b, s]" (the dtype, too). A dict maps parameter names to entries; one string stands for all
+        arguments. Without `shapes`, dims become symbols when they change between calls.
       constraints: what holds for the symbols: "s <= 512", "h % 32 == 0", "a == 2*b". Broken ones raise `errors.ShapeError`; the
         compiler may rely on them.
       abstracted_axes: `{0: "n"}` or a pytree prefix of such, the spelling of earlier JAX versions; the same as `shapes`.

@@ -56,8 +56,8 @@ class Arguments:
                 hash(value)
             except TypeError as err:
                 raise ValueError(
-                    f"Non-hashable static arguments are used in a jit function. An error occurred while trying to hash an object of "
-                    f"type {type(value)}, {value} (argument {where!r}). The error was:\n{type(err).__name__}: {err}"
+                    f"Non-hashable static arguments are used in a jit function. An error occurred while trying to hash an object "
+                    f"of type {type(value)}, {value} (argument {where!r}). The error was:\n{type(err).__name__}: {err}"
                 ) from None
         dynamic = tuple(None if i in positions else a for i, a in enumerate(args))
         return dynamic, {k: v for k, v in kwargs.items() if k not in self.static_argnames}, tuple(statics)
@@ -103,8 +103,9 @@ def _leaf(fun: Callable, path: str, x: Any) -> Leaf:
         ) from None
     except TypeError:
         raise TypeError(
-            f"Error interpreting argument to {fun} as an abstract array. The problematic value is of type {type(x)} and was passed to "
-            f"the function at path {path}.\nThis typically means that a jit-wrapped function was called with a non-array argument, "
-            "and this argument was not marked as static using the static_argnums or static_argnames parameters of jax.jit."
+            f"Error interpreting argument to {fun} as an abstract array. The problematic value is of type {type(x)} and was "
+            f"passed to the function at path {path}.\nThis typically means that a jit-wrapped function was called with a "
+            "non-array argument, and this argument was not marked as static using the static_argnums or static_argnames "
+            "parameters of jax.jit."
         ) from None
     return Leaf(path, aval.dtype, tuple(aval.shape), aval.weak_type)

@@ -161,13 +161,6 @@ def export_constraints(dim) -> tuple[str, ...]:
     return tuple(c.debug_str for c in getattr(scope, "_explicit_constraints", ()))
 
 
-def array_on_cpu(x) -> jax.Array:
-    """A NumPy array or scalar as an uncommitted `jax.Array` in the dtype that the x64 flag allows, weak types kept."""
-    aval = _core.shaped_abstractify(x)
-    out = jax.numpy.asarray(_dtypes.canonicalize_value(x), device=None)
-    return out if out.dtype == aval.dtype else out.astype(aval.dtype)
-
-
 def tree_mismatch_message(given, compiled) -> str:
     """What `jax.stages.Compiled` says when it is called with another pytree than it was compiled for."""
     mismatches = list(_tree_util.equality_errors_pytreedef(given, compiled))

@@ -1,6 +1,6 @@
 """Errors of sod2jax: each says where, which rule broke in the user's words, the values, and what to do.
 
-Each kind is also the built-in exception that `jax.jit` would raise in its place, so code that catches JAX's errors goes on working.
+Each kind is also the built-in exception that `jax.jit` would raise in its place, so code that catches JAX's errors works on.
 Where JAX has a word for the mistake (a non-array argument, a deleted array, a leaked tracer), JAX's own error is raised instead.
 """
 

@@ -15,7 +15,9 @@ from sod2jax.errors import SpecError, not_yet
 
 BACKENDS = ("auto", "cpu")
 _LATER_BACKENDS = ("opencl", "gpu", "xla", "stablehlo", "tpu", "cuda", "rocm")
+DISABLE = ("fusion", "memory")
 COMPILER_OPTIONS = {
+    "disable": "parts of the compiler to leave out, to find which one is at fault: a list of 'fusion' and 'memory'",
     "cpu": "name of the CPU to compile for, such as 'x86-64-v3' (default: this machine's)",
 }
 
@@ -27,6 +29,7 @@ class Options:
     backend: str = "auto"
     precision: str | None = None  # as `jax.default_matmul_precision` takes it
     cpu: str | None = None  # target CPU; None is the machine at hand
+    disable: frozenset[str] = frozenset()  # of DISABLE
 
 
 def make_options(
@@ -44,7 +47,8 @@ def make_options(
     for name, value in (("in_shardings", in_shardings), ("out_shardings", out_shardings)):
         if value is not None and value is not ... and type(value).__name__ != "UnspecifiedValue":
             raise not_yet(f"{name}= of sod2.jit", remedy="sod2jax runs on one device; use jax.jit for sharded computations.")
-    return Options(backend, _precision(precision), _compiler_options(compiler_options).get("cpu"))
+    known = _compiler_options(compiler_options)
+    return Options(backend, _precision(precision), known.get("cpu"), frozenset(known.get("disable", ())))
 
 
 def _precision(precision: Any) -> str | None:
@@ -68,4 +72,7 @@ def _compiler_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
         if key not in COMPILER_OPTIONS:
             known = "; ".join(f"{k!r}: {v}" for k, v in COMPILER_OPTIONS.items())
             raise SpecError(f"No such compile option: {key!r}. sod2jax knows {known}. Options of XLA belong to jax.jit.")
+    disable = options.get("disable", ())
+    if isinstance(disable, str) or not set(disable) <= set(DISABLE):
+        raise SpecError(f"compiler_options={{'disable': {disable!r}}}: a list of {', '.join(map(repr, DISABLE))} is needed")
     return dict(options)

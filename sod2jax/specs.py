@@ -186,8 +186,8 @@ class Contract:
         for text, free in [(s.text, s.free) for s in specs] + [(t, c.lhs.free | c.rhs.free) for t, c in self.constraints]:
             if unsolved := sorted(free - solved):
                 raise SpecError(
-                    f"symbol {unsolved[0]!r} in {text!r} cannot be found from the sizes of the arguments: one dim must hold it alone "
-                    f"and linearly, such as '{unsolved[0]}' or '2*{unsolved[0]} + 1'"
+                    f"symbol {unsolved[0]!r} in {text!r} cannot be found from the sizes of the arguments: one dim must hold it "
+                    f"alone and linearly, such as '{unsolved[0]}' or '2*{unsolved[0]} + 1'"
                 )
 
     def leaf_specs(self, args: tuple, kwargs: Mapping[str, Any], paths: Sequence[str] = ()) -> list[ShapeSpec | None]:
@@ -227,38 +227,25 @@ class Contract:
 
     def solve(self, fun_name: str, specs: Sequence[ShapeSpec | None], leaves: Sequence[Leaf]) -> dict[str, int]:
         """The value of every symbol; ShapeError names path, axis, rule and value of the first thing that does not fit."""
-        env: dict[str, int] = {}
-        source: dict[str, str] = {}
         for spec, leaf in zip(specs, leaves, strict=True):
             if spec is not None:
                 _check_rank_and_dtype(fun_name, spec, leaf)
-        found = symbol_defs([s.over(len(x.shape)) if s else () for s, x in zip(specs, leaves, strict=True)])
-        for d in found:
-            leaf, spec = leaves[d.input], specs[d.input]
-            size = leaf.shape[d.axis]
-            env[d.name], left = divmod(size - d.offset, d.scale)
+        wanted = [s.over(len(x.shape)) if s else (None,) * len(x.shape) for s, x in zip(specs, leaves, strict=True)]
+        env: dict[str, int] = {}
+        source: dict[str, str] = {}
+        for d in symbol_defs(wanted):
+            leaf = leaves[d.input]
+            env[d.name], left = divmod(leaf.shape[d.axis] - d.offset, d.scale)
             source[d.name] = f"axis {d.axis} of argument {leaf.path!r}"
             if left or env[d.name] < 0:
-                rule = spec.over(len(leaf.shape))[d.axis]
                 raise ShapeError(
-                    f"{fun_name}: argument {leaf.path!r} ({leaf}), axis {d.axis}: shapes= has {spec.text!r}, and no integer "
-                    f"{d.name} >= 0 makes {rule} equal to {size}"
+                    f"{fun_name}: argument {leaf.path!r} ({leaf}), axis {d.axis}: shapes= has {specs[d.input].text!r}, and no "
+                    f"integer {d.name} >= 0 makes {wanted[d.input][d.axis]} equal to {leaf.shape[d.axis]}"
                 )
-        for spec, leaf in zip(specs, leaves, strict=True):
-            for axis, (dim, size) in enumerate(zip(spec.over(len(leaf.shape)) if spec else (), leaf.shape, strict=False)):
-                if dim is None or (missing := dim.free - env.keys()):
-                    if dim is not None:
-                        raise ShapeError(
-                            f"{fun_name}: no argument of this call gives the size {sorted(missing)[0]!r} of {spec.text!r}"
-                        )
-                    continue
-                if (wanted := dim.eval(env)) != size:
-                    rule = f"{dim} = {wanted}" if dim.free else f"{wanted}"
-                    values = ", ".join(f"{n} = {env[n]} from {source[n]}" for n in sorted(dim.free))
-                    raise ShapeError(
-                        f"{fun_name}: argument {leaf.path!r} ({leaf}), axis {axis}: shapes= has {spec.text!r}, which wants size {rule} "
-                        f"here, got {size}" + (f" ({values})" if values else "")
-                    )
+        for spec, leaf, dims in zip(specs, leaves, wanted, strict=True):
+            for axis, (dim, size) in enumerate(zip(dims, leaf.shape, strict=True)):
+                if dim is not None:
+                    _check_size(f"{fun_name}: argument {leaf.path!r} ({leaf}), axis {axis}", spec, dim, size, env, source)
         for text, cond in self.constraints:
             free = sorted(cond.lhs.free | cond.rhs.free)
             if all(n in env for n in free) and not holds(cond, env):
@@ -293,16 +280,23 @@ class Leaf:
 
 
 def _check_rank_and_dtype(fun_name: str, spec: ShapeSpec, leaf: Leaf) -> None:
-    if spec.over(len(leaf.shape)) is None:
+    where = f"{fun_name}: argument {leaf.path!r} ({leaf})"
+    rank = len(leaf.shape)
+    if spec.over(rank) is None:
         wanted = f"rank {len(spec.dims)}" if spec.rest is None else f"at least rank {len(spec.dims)}"
-        raise ShapeError(
-            f"{fun_name}: argument {leaf.path!r} ({leaf}) has rank {len(leaf.shape)}, but shapes= has {spec.text!r}, which wants {wanted}"
-        )
-    if spec.dtype is not None and compat.canonical_dtype(spec.dtype) != leaf.dtype:
-        raise ShapeError(
-            f"{fun_name}: argument {leaf.path!r} ({leaf}) has dtype {np.dtype(leaf.dtype).name}, but shapes= has {spec.text!r}, which "
-            f"wants {compat.canonical_dtype(spec.dtype).name}"
-        )
+        raise ShapeError(f"{where} has rank {rank}, but shapes= has {spec.text!r}, which wants {wanted}")
+    if spec.dtype is not None and (wanted := compat.canonical_dtype(spec.dtype)) != leaf.dtype:
+        raise ShapeError(f"{where} has dtype {leaf.dtype.name}, but shapes= has {spec.text!r}, which wants {wanted.name}")
+
+
+def _check_size(where: str, spec: ShapeSpec, dim: Expr, size: int, env: Mapping[str, int], source: Mapping[str, str]) -> None:
+    if missing := sorted(dim.free - env.keys()):
+        raise ShapeError(f"{where}: no argument of this call gives the size {missing[0]!r} of {spec.text!r}")
+    if (wanted := dim.eval(env)) != size:
+        rule = f"{dim} = {wanted}" if dim.free else f"{wanted}"
+        values = ", ".join(f"{n} = {env[n]} from {source[n]}" for n in sorted(dim.free))
+        message = f"{where}: shapes= has {spec.text!r}, which wants size {rule} here, got {size}"
+        raise ShapeError(message + (f" ({values})" if values else ""))
 
 
 def _linear_symbol(dim: Expr) -> str | None:

@@ -1,7 +1,7 @@
 """The stages of a compilation, as in `jax.stages`: `f.trace(*a) -> Traced .lower() -> Lowered .compile() -> Compiled`.
 
-* A stage is read-only and keeps the one before it. `Lowered` compiles lazily: `as_text` of a late stage and `compile()` share one run
-  of the pipeline.
+* A stage is read-only and keeps the one before it. `Lowered` compiles lazily: `as_text` of a late stage and `compile()` share one
+  run of the pipeline.
 * Sizes may be symbolic: a `Compiled` serves every size that its guards allow, and its analyses take the sizes as keywords
   (default: those of the call that it was traced for).
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -147,7 +146,7 @@ class Compiled(Stage):
 
     def __init__(self, trace: Trace, options: Options, executable):
         self._trace, self._options, self._executable = trace, options, executable
-        self._function = binding.Function(self._refuse, _refuse_tracers, canonicalize)
+        self._function = binding.Function(self._refuse, _refuse_tracers, binding.as_array)
         leaves = trace.inputs
         # Weak types do not matter to compiled code, and its configuration was settled when it was traced.
         key = binding.Key(trace.in_tree, (), [x.dtype for x in leaves], [len(x.shape) for x in leaves], None, None)
@@ -186,7 +185,7 @@ class Compiled(Stage):
         """Peak bytes of temporary memory (the arena) as a sympy expression in the dims."""
         return to_sympy(_arena(self.program))
 
-    def max_dim(self, name: str, *, bytes: int, **sizes: int) -> int:  # noqa: A002 (the word users know)
+    def max_dim(self, name: str, *, bytes: int, **sizes: int) -> int:
         """The largest size of dim `name` whose temporary memory fits into `bytes`, the other dims being given.
 
         ValueError if none fits, or if nothing bounds it. Values that break a guard or a constraint are passed over.
@@ -196,12 +195,12 @@ class Compiled(Stage):
             raise SpecError(f"{self.fun_name} has no dim {name!r}; its dims are {', '.join(self.dims) or '(none)'}")
         lo, hi = self._trace.bounds[name]
         arena = _arena(self.program)
-        fits = lambda n: arena.eval({**others, name: n}) <= bytes  # noqa: E731
+        fits = lambda n: arena.eval({**others, name: n}) <= bytes
         n = _largest(fits, lo, hi)
         if n is None and hi is None and fits(lo):
             raise SpecError(f"any {name} fits: the temporary memory of {self.fun_name} does not grow with it ({arena} bytes)")
         guards = [g.cond for g in self._trace.guards()]
-        allowed = lambda n: all(holds(c, {**others, name: n}) for c in guards)  # noqa: E731
+        allowed = lambda n: all(holds(c, {**others, name: n}) for c in guards)
         for candidate in range(n if n is not None else -1, max(lo - 1, -1, (n or 0) - 65536), -1):
             if allowed(candidate) and fits(candidate):
                 return candidate
@@ -222,8 +221,8 @@ class Compiled(Stage):
 def _refuse_tracers(args, kwargs):
     tracer = next(x for x in jax.tree.leaves((args, kwargs)) if isinstance(x, compat.Tracer))
     raise TypeError(
-        "Cannot apply JAX transformations to a function lowered and compiled for a particular signature. Detected argument of Tracer "
-        f"type {type(tracer)}."
+        "Cannot apply JAX transformations to a function lowered and compiled for a particular signature. Detected argument of "
+        f"Tracer type {type(tracer)}."
     )
 
 
@@ -251,16 +250,6 @@ def mismatch_message(trace: Trace, given: Sequence[Leaf]) -> str:
 
 
 # -- a compiled trace at work
-
-
-def canonicalize(leaf: Any) -> jax.Array:
-    """A leaf that is no plain CPU array (NumPy, Python scalar, another device) as one; JAX's TypeError for what is no array."""
-    if isinstance(leaf, jax.Array):
-        leaf.block_until_ready()  # raises for deleted arrays, in JAX's words
-        return jax.device_put(leaf, jax.local_devices(backend="cpu")[0])
-    if isinstance(leaf, np.ndarray) or np.isscalar(leaf) or compat.valid_jaxtype(leaf):
-        return compat.array_on_cpu(leaf)
-    raise TypeError(f"Argument '{leaf}' of type {type(leaf)} is not a valid JAX type.")
 
 
 def make_version(trace: Trace, executable, key, tag: object = None):

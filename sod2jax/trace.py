@@ -87,7 +87,7 @@ class Traced:
 def trace(
     arguments: Arguments, args: tuple, kwargs: Mapping[str, Any], call: Call, signature: Signature, precision=None
 ) -> Traced:
-    """Traces the function once for `signature`. `args` and `kwargs` give the static arguments; the dynamic leaves' values are not read."""
+    """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
     for leaf in call.leaves:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise not_yet(
@@ -216,13 +216,14 @@ def _symbolic_signature(name: str, call: Call, specs: Sequence[ShapeSpec | None]
     names = frozenset(d.name for d in symbols)
     if unsolved := sorted(frozenset().union(*(e.free for shape in shapes for e in shape)) - names):
         raise SpecError(
-            f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold it alone, linearly"
+            f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold "
+            "it alone and linearly"
         )
     guards = list(contract.guards(names))
     for d in scopes.values():
         for text in compat.export_constraints(d):
             guards += [contract_guard(text, c) for c in parse_constraint(text) if (c.lhs.free | c.rhs.free) <= names]
-    return Signature(tuple(shapes), symbols, {}, tuple(guards), {n: 1 for n in names})
+    return Signature(tuple(shapes), symbols, {}, tuple(guards), dict.fromkeys(names, 1))
 
 
 def static_signature(name: str, call: Call, contract: Contract) -> Signature:

@@ -6,7 +6,7 @@ from sod2jax import errors
 
 
 @pytest.mark.parametrize(
-    "kind, builtin",
+    ("kind", "builtin"),
     [
         (errors.ShapeError, TypeError),
         (errors.SpecError, ValueError),
@@ -17,9 +17,13 @@ from sod2jax import errors
     ],
 )
 def test_kinds_are_sod2errors_and_builtins(kind, builtin):
-    assert issubclass(kind, errors.Sod2Error) and issubclass(kind, builtin)
+    assert issubclass(kind, errors.Sod2Error)
+    assert issubclass(kind, builtin)
 
 
 def test_unsupported_primitive_names_primitive_line_and_way_out():
     message = str(errors.unsupported_primitive("cholesky", "model.py:12 (solve)", detail="f32[n, n]"))
-    assert "`cholesky`" in message and "model.py:12 (solve)" in message and "f32[n, n]" in message and "jax.jit" in message
+    assert "`cholesky`" in message
+    assert "model.py:12 (solve)" in message
+    assert "f32[n, n]" in message
+    assert "jax.jit" in message

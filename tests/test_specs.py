@@ -15,7 +15,7 @@ b, s, k = map(sym, "bsk")
 
 
 @pytest.mark.parametrize(
-    "text, dims, rest",
+    ("text", "dims", "rest"),
     [
         ("b, s, 64", (b, s, const(64)), None),
         ("(b, s)", (b, s), None),
@@ -32,11 +32,12 @@ b, s, k = map(sym, "bsk")
 )
 def test_parse_shape(text, dims, rest):
     spec = parse_shape(text)
-    assert spec.dims == dims and spec.rest == rest
+    assert spec.dims == dims
+    assert spec.rest == rest
 
 
 @pytest.mark.parametrize(
-    "text, dtype",
+    ("text", "dtype"),
     [("f32[b, s]", "float32"), ("i32[]", "int32"), ("bool[b]", "bool"), ("bf16[b]", "bfloat16"), ("int8[2]", "int8")],
 )
 def test_parse_shape_with_dtype(text, dtype):
@@ -58,7 +59,7 @@ def test_rest_and_static_dims_take_any_size():
 
 
 @pytest.mark.parametrize(
-    "text, yes, no",
+    ("text", "yes", "no"),
     [
         ("s <= 512", {"s": 512}, {"s": 513}),
         ("s > 3", {"s": 4}, {"s": 3}),
@@ -70,7 +71,8 @@ def test_rest_and_static_dims_take_any_size():
 )
 def test_constraints(text, yes, no):
     conds = parse_constraint(text)
-    assert all(holds(c, yes) for c in conds) and not all(holds(c, no) for c in conds)
+    assert all(holds(c, yes) for c in conds)
+    assert not all(holds(c, no) for c in conds)
 
 
 @pytest.mark.parametrize("text", ["s", "s = 3", "s in t", "s <=", "s <= 1.5"])
@@ -115,7 +117,7 @@ def test_prefix_over_pytrees_keywords_and_names():
 
     c = Contract((None, "b, s"), signature=signature(f))
     p = {"w": np.ones(3), "v": [np.ones(2), None]}
-    texts = lambda specs: [x and x.text for x in specs]  # noqa: E731
+    texts = lambda specs: [x and x.text for x in specs]
     assert texts(c.leaf_specs((p, np.ones((1, 2))), {})) == [None, None, "b, s"]
     assert texts(c.leaf_specs((p,), {"x": np.ones((1, 2)), "y": 1})) == [None, None, "b, s", None]
     c = Contract({"y": {"a": "b"}, "x": "s"}, signature=signature(f))
@@ -137,7 +139,7 @@ def test_prefix_mistakes():
 
 
 @pytest.mark.parametrize(
-    "axes, expected",
+    ("axes", "expected"),
     [({0: "n"}, ["n, ..."]), (({1: "n"},), ["_, n, ..."]), ((("n", None),), ["n, _"]), ({}, [None])],
 )
 def test_abstracted_axes(axes, expected):
@@ -160,7 +162,7 @@ def test_solve():
 
 
 @pytest.mark.parametrize(
-    "shapes, arrays, constraints, words",
+    ("shapes", "arrays", "constraints", "words"),
     [
         (("b, s, 64",), (z(3, 5),), (), ["f: argument 'x0' (float32[3,5]) has rank 2", "'b, s, 64'", "wants rank 3"]),
         (("b, ...",), (z(),), (), ["rank 0", "at least rank 1"]),

@@ -29,11 +29,16 @@ def test_stages_know_their_arguments_and_results():
     traced = g.trace(ones(4, 3), ones(5, 4))
     lowered = traced.lower()
     for stage in (traced, lowered, lowered.compile()):
-        assert stage.fun_name == "fun" and stage.dims == ("b",) and stage.guards == ()
-        assert stage.in_tree == jax.tree.structure(((0, 0), {})) and stage.out_tree == jax.tree.structure({"y": 0})
+        assert stage.fun_name == "fun"
+        assert stage.dims == ("b",)
+        assert stage.guards == ()
+        assert stage.in_tree == jax.tree.structure(((0, 0), {}))
+        assert stage.out_tree == jax.tree.structure({"y": 0})
         assert stage.donate_argnums == (1,)
-        assert str(stage.out_info["y"].shape) == "(b, 3)" and stage.out_info["y"].dtype == np.float32
-        assert [str(i.shape) for i in stage.args_info[0]] == ["(4, 3)", "(b, 4)"] and stage.args_info[0][1].donated
+        assert str(stage.out_info["y"].shape) == "(b, 3)"
+        assert stage.out_info["y"].dtype == np.float32
+        assert [str(i.shape) for i in stage.args_info[0]] == ["(4, 3)", "(b, 4)"]
+        assert stage.args_info[0][1].donated
         assert [str(a.shape) for a in stage.in_avals[0]] == ["(4, 3)", "(b, 4)"]
     assert traced.jaxpr.jaxpr.eqns
     assert g.eval_shape(ones(4, 3), ones(5, 4))["y"].shape[1] == 3
@@ -42,10 +47,12 @@ def test_stages_know_their_arguments_and_results():
 
 def test_as_text():
     lowered = sod2.jit(fun, shapes=(None, "b, _")).lower(ones(4, 3), ones(5, 4))
-    assert "dot_general" in lowered.as_text("jaxpr") and "f32[b,3]" in lowered.as_text("jaxpr")
+    assert "dot_general" in lowered.as_text("jaxpr")
+    assert "f32[b,3]" in lowered.as_text("jaxpr")
     for kind in KINDS:
         assert lowered.as_text(kind)
-    assert lowered.as_text() == lowered.as_text("plan") and lowered.compile().as_text() == lowered.as_text("asm")
+    assert lowered.as_text() == lowered.as_text("plan")
+    assert lowered.compile().as_text() == lowered.as_text("asm")
     for kind in ("opencl", "stablehlo"):
         with pytest.raises(errors.UnsupportedError, match=f"{kind}.*not supported yet"):
             lowered.as_text(kind)
@@ -64,7 +71,7 @@ def test_compiled_serves_every_size(compiled):
 
 
 @pytest.mark.parametrize(
-    "args, words",
+    ("args", "words"),
     [
         ((ones(4, 3), ones(5, 4, dtype=np.int32)), ["Argument 'x' compiled with float32[b,k] and called with int32[5,4]"]),
         ((ones(4, 3), ones(5)), ["Argument 'x' compiled with float32[b,k] and called with float32[5]"]),
@@ -90,14 +97,14 @@ def test_structs_concrete_and_symbolic():
     s = jax.ShapeDtypeStruct
     c = sod2.jit(fun).lower(s((4, 3), np.float32), s((5, 4), np.float32)).compile()
     np.testing.assert_allclose(c(ones(4, 3), ones(5, 4))["y"], jnp.tanh(ones(5, 3) * 4), rtol=1e-5)
-    with pytest.raises(TypeError, match="compiled with float32.5,4. and called with float32.6,4."):
+    with pytest.raises(TypeError, match=r"compiled with float32.5,4. and called with float32.6,4."):
         c(ones(4, 3), ones(6, 4))
     b = export.symbolic_shape("b, 4", constraints=["b <= 8"])
     c = sod2.jit(fun).lower(s((4, 3), np.float32), s(b, np.float32)).compile()
     assert c.dims == ("b",)
     for n in (1, 8):
         np.testing.assert_allclose(c(ones(4, 3), ones(n, 4))["y"], jnp.tanh(ones(n, 3) * 4), rtol=1e-5)
-    with pytest.raises(TypeError, match="b <= 8.*b = 9"):
+    with pytest.raises(TypeError, match=r"b <= 8.*b = 9"):
         c(ones(4, 3), ones(9, 4))
     with pytest.raises(ValueError, match="give a size for b"):
         c.memory_analysis()
@@ -111,13 +118,14 @@ def test_static_arguments_are_left_out_of_compiled_calls():
 
 def test_memory_and_cost_analysis(compiled):
     m = compiled.memory_analysis()
-    assert m.argument_size_in_bytes == (12 + 20) * 4 and m.output_size_in_bytes == 15 * 4
+    assert m.argument_size_in_bytes == (12 + 20) * 4
+    assert m.output_size_in_bytes == 15 * 4
     assert compiled.memory_analysis(b=10).output_size_in_bytes == 30 * 4
     formula = compiled.memory_formula()
     for b in (0, 1, 7, 1000):
         assert (
             formula.subs("b", b) == 0
-            or int(formula.subs({s: b for s in formula.free_symbols})) == compiled.memory_analysis(b=b).temp_size_in_bytes
+            or int(formula.subs(dict.fromkeys(formula.free_symbols, b))) == compiled.memory_analysis(b=b).temp_size_in_bytes
         )
     assert compiled.cost_analysis(b=100)["flops"] > compiled.cost_analysis(b=10)["flops"] > 0
     assert compiled.cost_analysis()["bytes accessed"] > 0
@@ -135,7 +143,8 @@ def test_max_dim():
     if not limit:
         pytest.skip("nothing is kept in the arena")
     b = c.max_dim("b", bytes=limit, s=32)
-    assert b % 4 == 0 and b >= 64
+    assert b % 4 == 0
+    assert b >= 64
     assert c.memory_analysis(b=b, s=32).temp_size_in_bytes <= limit < c.memory_analysis(b=2 * b, s=32).temp_size_in_bytes
     with pytest.raises(ValueError, match="no dim 'q'"):
         c.max_dim("q", bytes=1)

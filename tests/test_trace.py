@@ -30,13 +30,16 @@ def fun(params, x):
 
 def test_what_a_trace_knows():
     t = traced(fun, {"w": sds(4, 3), "b": sds(3)}, sds(5, 4), shapes=(None, "n, k"))
-    assert t.name == "fun" and t.hints == {"n": 5, "k": 4}
+    assert t.name == "fun"
+    assert t.hints == {"n": 5, "k": 4}
     assert [(x.path, x.used) for x in t.inputs] == [("params['b']", False), ("params['w']", True), ("x", True)]
-    assert t.inputs[2].shape == (sym("n"), sym("k")) and t.inputs[1].shape == (4, 3)
+    assert t.inputs[2].shape == (sym("n"), sym("k"))
+    assert t.inputs[1].shape == (4, 3)
     assert [(d.name, d.input, d.axis, d.scale, d.offset) for d in t.symbols] == [("k", 2, 1, 1, 0), ("n", 2, 0, 1, 0)]
     assert t.out_shapes == ((sym("n"), parse("3")), ())
     assert [a.weak_type for a in t.out_avals] == [False, True]
-    assert [str(g.cond) for g in t.guards()] == ["k == 4"] and t.guards()[0].kind == "version"
+    assert [str(g.cond) for g in t.guards()] == ["k == 4"]
+    assert t.guards()[0].kind == "version"
     assert t.bounds == {"n": (0, None), "k": (4, 4)}
     assert len(t.closed_jaxpr.jaxpr.invars) == len(t.inputs)
 
@@ -57,18 +60,23 @@ def test_decisions_of_the_trace_are_guards_with_the_users_line():
         return x + 1 if x.shape[0] > 10 else x
 
     (guard,) = traced(branch, sds(12), shapes=("n",)).guards()
-    assert guard.kind == "version" and str(guard.cond) == "10 < n" and "test_trace.py" in guard.where and "branch" in guard.where
+    assert guard.kind == "version"
+    assert str(guard.cond) == "10 < n"
+    assert "test_trace.py" in guard.where
+    assert "branch" in guard.where
 
 
 def test_sizes_one_and_zero_are_not_special():
     for n in (0, 1):
         t = traced(lambda x, y: x + y, sds(n, 4), sds(4), shapes=("n, 4", "4"))
-        assert t.guards() == () and t.out_shapes == ((sym("n"), parse("4")),)
+        assert t.guards() == ()
+        assert t.out_shapes == ((sym("n"), parse("4")),)
 
 
 def test_broadcasting_a_size_that_is_one_here_pins_it():
     t = traced(lambda x, y: x + y, sds(1), sds(5), shapes=("a", "b"))
-    assert [str(g.cond) for g in t.guards()] == ["a == 1"] and t.out_shapes == ((sym("b"),),)
+    assert [str(g.cond) for g in t.guards()] == ["a == 1"]
+    assert t.out_shapes == ((sym("b"),),)
 
 
 def test_a_mistake_stays_the_users_even_where_sizes_are_one():
@@ -83,7 +91,9 @@ def test_sizes_that_are_equal_here_and_added_are_guarded():
 
 def test_multiples_are_solved():
     t = traced(lambda x: x.reshape(-1, 2).sum(1), sds(6), shapes=("2*k",))
-    assert t.out_shapes == ((sym("k"),),) and t.symbols[0].scale == 2 and t.guards() == ()
+    assert t.out_shapes == ((sym("k"),),)
+    assert t.symbols[0].scale == 2
+    assert t.guards() == ()
 
 
 def test_every_trace_is_fresh():
@@ -98,7 +108,8 @@ def test_every_trace_is_fresh():
 def test_symbolic_structs():
     b, s = export.symbolic_shape("b, 2*s", constraints=["b <= 5"])
     t = traced(lambda x: x.reshape(-1), sds(b, s), shapes=None)
-    assert t.hints == {} and t.out_shapes == ((2 * sym("b") * sym("s"),),)
+    assert t.hints == {}
+    assert t.out_shapes == ((2 * sym("b") * sym("s"),),)
     assert t.bounds == {"b": (1, 5), "s": (1, None)}
     assert [(g.kind, str(g.cond)) for g in t.guards()][:1] == [("contract", "b <= 5")]
     (b,) = export.symbolic_shape("b")
@@ -121,9 +132,11 @@ def test_automatic_signature():
     calls = [arguments.read(({"w": sds(4)}, sds(*shape)), {}) for shape in ((2, 2, 7), (3, 3, 7), (3, 4, 7))]
     history = [c.shapes for c in calls]
     two = automatic_signature(calls[1], history[:2])
-    assert [str(s) for s in two.shapes] == ["(4,)", "(x_0, x_0, 7)"] and two.hints == {"x_0": 3}
+    assert [str(s) for s in two.shapes] == ["(4,)", "(x_0, x_0, 7)"]
+    assert two.hints == {"x_0": 3}
     three = automatic_signature(calls[2], history)
-    assert [str(s) for s in three.shapes] == ["(4,)", "(x_0, x_1, 7)"] and three.hints == {"x_0": 3, "x_1": 4}
+    assert [str(s) for s in three.shapes] == ["(4,)", "(x_0, x_1, 7)"]
+    assert three.hints == {"x_0": 3, "x_1": 4}
 
 
 def test_names_of_automatic_symbols_are_unique():

@@ -6,18 +6,21 @@
   the call at hand), and then a guard is recorded: a call that breaks it gets another version, never a wrong answer.
 * Who asks matters. JAX's broadcasting asks `d == 1` and is right with "no" for any d, since it then demands that the sizes be
   equal: so for JAX's own frames 0 and 1 are not special and leave no guard, and two sizes that the hints tell apart just differ.
-  Everyone else's code gets an answer for the sizes at hand, and a guard. Our own passes get "not known to be", and no guard.
+  Everyone else's code gets an answer for the sizes at hand, and a guard. Our own passes get "not known to be", and no guard; so do
+  the look-ups of JAX's caches.
 * `range(d)`, `int(d)`, `float(d)` in user code fix d to its hint, under a guard. For JAX a Dim is never an index.
 """
 
 from __future__ import annotations
 
+import dis
 import math
 import numbers
 import operator
 import os
 import sys
 import sysconfig
+import types
 from collections.abc import Callable
 
 import jax
@@ -377,13 +380,16 @@ class Scope:
         left, right = self.hint(cond.lhs), self.hint(cond.rhs)
         hinted = None if left is None or right is None else _HOLDS[cond.op](left, right)
         equality = cond.op == "=="
-        if who == "jax" and equality and cond.rhs.value in (0, 1) and not _is_remainder(cond.lhs):
+        jax_equality = who == "jax" and equality
+        if jax_equality and cond.rhs.value in (0, 1) and not _is_remainder(cond.lhs):
             if hinted:
                 self.units[cond.lhs] = cond.rhs.value
             return False
         if who == "sod2":
             return self.box.prove(cond)
-        if who == "jax" and equality and hinted is False:
+        if who == "cache" and equality:
+            return False
+        if jax_equality and hinted is False:
             return False
         # The hints are a counterexample to one of the two proofs.
         if hinted is not False and self.box.prove(cond):
@@ -392,7 +398,7 @@ class Scope:
         if hinted is not True and self.box.prove(opposite):
             return False
         if hinted is None:
-            if who == "jax" and equality:
+            if jax_equality:
                 return False  # JAX says which operation asked, better than we can
             raise UndecidedDimension(
                 f"whether {cond} is not known at {_user_line(frame)}. Say so in constraints= (such as "
@@ -461,13 +467,36 @@ _askers: dict[str, str | None] = {}
 
 
 def _asker(frame) -> str:
-    """Whose code compares: "jax", "sod2" or "user". The standard library and NumPy ask for their caller."""
+    """Whose code compares: "jax", "cache", "sod2" or "user". The standard library and NumPy ask for their caller."""
+    asking = frame
     while frame is not None:
         who = _asker_of(frame.f_code.co_filename)
         if who is not None:
-            return who
+            return "cache" if who == "jax" and not _in_source(asking) else who
         frame = frame.f_back
     return "user"
+
+
+def _in_source(frame) -> bool:
+    """Whether the comparison stands in the source of the frame, and is not made by a hash table that the frame looks into.
+
+    JAX's C++ caches compare a key with others of the same few hash bits; a guard must not come of that.
+    """
+    code = frame.f_code
+    if code.co_name in ("__eq__", "__ne__"):
+        return False
+    instructions = _codes.get(code)
+    if instructions is None:
+        instructions = _codes[code] = code.co_code
+    return instructions[frame.f_lasti] in _COMPARING
+
+
+_codes: dict[types.CodeType, bytes] = {}
+_COMPARING = {
+    op
+    for name, op in dis.opmap.items()
+    if name in ("COMPARE_OP", "CONTAINS_OP", "TO_BOOL", "UNARY_NOT") or "JUMP" in name and "_IF_" in name
+}
 
 
 def _user_line(frame) -> str:
@@ -491,7 +520,7 @@ def _owner(filename: str) -> str | None:
         return "sod2"
     if filename.startswith(_NUMPY) or (filename.startswith(_STDLIB) and not filename.startswith(_PACKAGES)):
         return None
-    return None if filename.startswith("<frozen") else "user"
+    return None if filename.startswith(("<frozen", "<string>")) else "user"  # "<string>": methods of dataclasses
 
 
 def expr_of(d) -> Expr:

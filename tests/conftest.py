@@ -43,3 +43,44 @@ def golden(request):
         assert text == path.read_text(), f"{path} differs; if that is meant, run `pytest --update-golden` and review the change"
 
     return compare
+
+
+@pytest.fixture
+def agrees():
+    """Compiles a function once for symbolic sizes and compares it with JAX at each of several sizes.
+
+    `agrees(fun, ("b, s", "s"), [{"b": 2, "s": 5}, ...], make=...)`: `make(rng, shape)` gives an argument, by default f32 normals
+    with NaN, infinities and zeros of both signs sprinkled in where `special` says so.
+    """
+    import jax
+    import numpy as np
+
+    import sod2jax as sod2
+
+    def normal(rng, shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    def compare(fun, shapes, sizes, make=normal, rtol=2e-5, atol=2e-5, special=False):
+        makers = make if isinstance(make, (tuple, list)) else [make] * len(shapes)
+        compiled = sod2.jit(fun, shapes=tuple(shapes))
+        for number, env in enumerate(sizes):
+            rng = np.random.default_rng(number)
+            arguments = []
+            for text, maker in zip(shapes, makers, strict=True):
+                shape = tuple(eval(d, {}, dict(env)) for d in text.split(",") if d.strip())
+                x = maker(rng, shape)
+                if special and x.size and x.dtype.kind == "f":
+                    flat = x.reshape(-1)
+                    places = rng.integers(0, x.size, min(x.size, 6))
+                    flat[places] = rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42], len(places))
+                arguments.append(x)
+            found, expected = jax.tree.leaves(compiled(*arguments)), jax.tree.leaves(jax.jit(fun)(*arguments))
+            assert len(found) == len(expected)
+            for f, e in zip(found, expected, strict=True):
+                assert (f.shape, f.dtype, f.weak_type) == (e.shape, e.dtype, e.weak_type), env
+                exact = np.dtype(e.dtype).kind in "biu"
+                np.testing.assert_allclose(f, e, rtol=0 if exact else rtol, atol=0 if exact else atol, err_msg=str(env))
+        assert compiled.cache_info().compiles == 1
+        return compiled
+
+    return compare

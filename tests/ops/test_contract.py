@@ -1,0 +1,79 @@
+"""dot_general of every dimension numbering and convolutions of every shape, through the template and through plain folds."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+SIZES = [{"b": 2, "m": 5, "k": 7, "n": 9}, {"b": 1, "m": 1, "k": 1, "n": 1}, {"b": 3, "m": 37, "k": 64, "n": 33}, {"b": 1, "m": 130, "k": 65, "n": 8}]
+EMPTY = [{"b": 2, "m": 0, "k": 7, "n": 9}, {"b": 2, "m": 3, "k": 0, "n": 9}, {"b": 2, "m": 3, "k": 4, "n": 0}, {"b": 0, "m": 3, "k": 4, "n": 2}]
+
+
+@pytest.mark.parametrize(
+    "equation, shapes",
+    [
+        ("mk,kn->mn", ("m, k", "k, n")),
+        ("km,kn->mn", ("k, m", "k, n")),
+        ("mk,nk->mn", ("m, k", "n, k")),
+        ("bmk,bkn->bmn", ("b, m, k", "b, k, n")),
+        ("bmk,kn->bmn", ("b, m, k", "k, n")),
+        ("mbk,bnk->bnm", ("m, b, k", "b, n, k")),
+        ("bqhd,bkhd->bhqk", ("b, m, 3, 8", "b, n, 3, 8")),
+        ("bhqk,bkhd->bqhd", ("b, 3, m, n", "b, n, 3, 8")),
+        ("mk,k->m", ("m, k", "k")),
+        ("k,kn->n", ("k", "k, n")),
+        ("k,k->", ("k", "k")),
+        ("m,n->mn", ("m", "n")),
+        ("abk,kbn->abn", ("m, b, k", "k, b, n")),
+    ],
+)
+def test_dot_general(agrees, equation, shapes):
+    sizes = SIZES + (EMPTY if equation in ("mk,kn->mn", "bmk,bkn->bmn") else [])
+    agrees(lambda x, y: jnp.einsum(equation, x, y), shapes, sizes, rtol=1e-4, atol=1e-4)
+
+
+def test_static_weights_with_epilogue(agrees):
+    def f(x, w, v, r):
+        return jnp.tanh(x @ w + v) * 2 + r
+
+    agrees(f, ("m, 48", "48, 70", "70", "m, 70"), [{"m": m} for m in (1, 5, 64, 129)], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, jnp.bfloat16, np.float16, np.int8])
+def test_other_dtypes(agrees, dtype):
+    def f(x, y):
+        return x.astype(dtype) @ y.astype(dtype)
+
+    agrees(f, ("m, k", "k, n"), SIZES[:3], lambda r, s: r.integers(-5, 5, s).astype(np.float32), rtol=2e-2, atol=2e-2)
+
+
+def conv(x, w, strides=(1, 1), padding="SAME", dimensions=("NHWC", "HWIO", "NHWC"), **more):
+    return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=dimensions, **more)
+
+
+IMAGES = [{"b": 1, "h": 9, "w": 11}, {"b": 2, "h": 8, "w": 8}, {"b": 1, "h": 5, "w": 33}]
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 1), (0, 3))], ids=str)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 3)], ids=str)
+@pytest.mark.parametrize("window", [(1, 1), (3, 3), (2, 5)], ids=str)
+def test_conv(agrees, padding, strides, window):
+    agrees(lambda x, w: conv(x, w, strides, padding), ("b, h, w, 20", f"{window[0]}, {window[1]}, 20, 24"), IMAGES, rtol=1e-4, atol=1e-4)
+
+
+def test_conv_variants(agrees):
+    near = dict(rtol=1e-4, atol=1e-4)
+    agrees(lambda x, w: conv(x, w, rhs_dilation=(2, 1)), ("b, h, w, 6", "3, 3, 6, 10"), IMAGES, **near)
+    agrees(lambda x, w: conv(x, w, padding=((1, 1), (2, 2)), lhs_dilation=(2, 2)), ("b, h, w, 6", "3, 3, 6, 10"), IMAGES, **near)
+    agrees(lambda x, w: conv(x, w, feature_group_count=3), ("b, h, w, 18", "3, 3, 6, 36"), IMAGES, **near)
+    agrees(lambda x, w: conv(x, w, feature_group_count=20), ("b, h, w, 20", "3, 3, 1, 20"), IMAGES, **near)
+    agrees(lambda x, w: conv(x, w, feature_group_count=20), ("b, h, w, 20", "3, 3, 1, 40"), IMAGES, **near)
+    agrees(lambda x, w: conv(x, w, dimensions=("NCHW", "OIHW", "NCHW")), ("b, 6, h, w", "10, 6, 3, 3"), IMAGES, **near)
+    agrees(lambda x, w: conv(x, w, batch_group_count=2), ("4, h, w, 6", "3, 3, 6, 10"), IMAGES[:2], **near)
+
+
+def test_conv_of_one_and_three_dimensions(agrees):
+    agrees(lambda x, w: lax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")), ("b, h, 8", "3, 8, 16"),
+           [{"b": 1, "h": 9}, {"b": 3, "h": 32}], rtol=1e-4, atol=1e-4)  # fmt: skip
+    agrees(lambda x, w: lax.conv_general_dilated(x, w, (1, 1, 1), "SAME"), ("1, 3, h, 5, w", "8, 3, 3, 3, 3"),
+           [{"h": 4, "w": 5}], rtol=1e-4, atol=1e-4)  # fmt: skip

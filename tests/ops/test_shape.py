@@ -1,0 +1,68 @@
+"""Index maps against JAX, alone and composed, at symbolic sizes."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from sod2jax.ir.box import Box
+from sod2jax.ir.expr import const, floordiv, mod, sym
+from sod2jax.lowering.body import Builder
+from sod2jax.ops import shape
+
+SIZES = [{"a": 3, "b": 5}, {"a": 1, "b": 1}, {"a": 0, "b": 4}, {"a": 16, "b": 33}, {"a": 7, "b": 64}]
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: x.reshape(-1),
+        lambda x: x.reshape(x.shape[0], 1, x.shape[1]) + 1,
+        lambda x: x.T,
+        lambda x: jnp.transpose(x)[:, :, None] * 2,
+        lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], 4, x.shape[1])),
+        lambda x: x[::-1],
+        lambda x: x[:, ::-1] + x,
+        lambda x: jnp.pad(x, ((1, 2), (0, 3)), constant_values=7),
+        lambda x: lax.pad(x, jnp.float32(2), ((0, 0, 2), (3, -1, 1))),
+        lambda x: jnp.concatenate([x, x * 2, x], 0),
+        lambda x: jnp.concatenate([x, x * 2], 1).T,
+        lambda x: jnp.stack([x, x + 1, x * 2], 1),
+        lambda x: jnp.tile(x, (2, 3)),
+        lambda x: jnp.roll(x, 1, 0),
+        lambda x: x.reshape(-1)[None, :] + x.reshape(1, -1),
+        lambda x: jnp.squeeze(x[None], 0) + jnp.expand_dims(x, 0)[0],
+    ],
+)
+def test_moves(agrees, fun):
+    sizes = SIZES if "roll" not in fun.__code__.co_names and "pad" not in str(fun.__code__.co_names) else [s for s in SIZES if s["a"]]
+    agrees(fun, ["a, b"], sizes)
+
+
+def test_slices(agrees):
+    agrees(lambda x: x[1:, ::2] - x[:-1, ::2], ["a, b"], [{"a": 3, "b": 5}, {"a": 9, "b": 64}, {"a": 1, "b": 1}])
+
+
+def test_splits(agrees):
+    agrees(lambda x: [y + i for i, y in enumerate(jnp.split(x, 2, 1))], ["a, 2*b"], [{"a": 3, "b": 5}, {"a": 4, "b": 32}])
+
+
+def test_heads_split_and_merge_without_division(agrees):
+    agrees(lambda x: x.reshape(*x.shape[:2], 4, 8).transpose(0, 2, 1, 3) * 2, ["a, b, 32"], SIZES)
+    agrees(lambda x: x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1) * 2, ["a, 4, b, 8"], SIZES)
+
+
+def test_regroup_divides_only_where_axes_split_or_merge():
+    b = Builder(Box({"s": (0, None), "n": (0, None)}))
+    i, j = b.open(sym("s")), b.open(const(96))
+    assert shape.regroup(b, (i, j), (sym("s"), const(96)), (sym("s"), const(8), const(12))) == (i, floordiv(j, 12), mod(j, 12))
+    assert shape.regroup(b, (i, j), (sym("s"), const(96)), (const(1), sym("s"), const(1), const(96))) == (0, i, 0, j)
+
+
+def test_linear_and_unlinear_are_inverse():
+    sizes, rng = (3, 1, 4, 5), np.random.default_rng(0)
+    for _ in range(50):
+        index = tuple(int(rng.integers(0, s)) for s in sizes)
+        at = shape.linear(tuple(map(const, index)), tuple(map(const, sizes)))
+        assert at.value == np.ravel_multi_index(index, sizes)
+        assert tuple(e.value for e in shape.unlinear(at, tuple(map(const, sizes)))) == index

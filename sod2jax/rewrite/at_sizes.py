@@ -1,4 +1,4 @@
-"""Put numbers for symbols: a jaxpr with symbolic sizes as one that JAX can evaluate. The oracle of every later stage stands on this.
+"""Put numbers for symbols: a jaxpr with symbolic sizes as one that JAX can evaluate, the oracle of every later stage.
 
 * Sizes stand in avals, in params (also within tuples and nested jaxprs) and in eqns that read a size, which become literals.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, Literal, Var
 
 from sod2jax.compat import ShapedArray
-from sod2jax.ir.dims import Dim, dim_as_value_p, subs_dim
+from sod2jax.ir.dims import Dim, subs_dim
 
 
 def at_sizes(closed: ClosedJaxpr, env: Mapping[str, int]) -> ClosedJaxpr:
@@ -32,12 +31,11 @@ def _jaxpr(jaxpr: Jaxpr, env) -> Jaxpr:
     constvars, invars = list(map(bind, jaxpr.constvars)), list(map(bind, jaxpr.invars))
     eqns = []
     for eqn in jaxpr.eqns:
-        if eqn.primitive is dim_as_value_p:
-            (out,) = eqn.outvars
-            value = np.asarray(subs_dim(eqn.params["dim"], env), out.aval.dtype)
-            known[out] = Literal(value.item() if out.aval.weak_type else value[()], out.aval)
-            continue
         params = {name: _param(value, env) for name, value in eqn.params.items()}
+        if not eqn.invars and any(isinstance(value, Dim) for value in eqn.params.values()):
+            (out,) = eqn.outvars
+            known[out] = Literal(eqn.primitive.bind(**params), out.aval)
+            continue
         eqns.append(eqn.replace(invars=list(map(read, eqn.invars)), outvars=list(map(bind, eqn.outvars)), params=params))
     return Jaxpr(constvars, invars, list(map(read, jaxpr.outvars)), eqns, jaxpr.effects, jaxpr.debug_info)
 

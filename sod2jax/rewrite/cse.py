@@ -1,6 +1,6 @@
 """Compute equal things once: two eqns with the same primitive, operands, params and context are one.
 
-* Keys compare literals by dtype and bits (0.0 is not -0.0, NaN is itself) and sizes by expression, never by a Dim's `==`, which may
+* Keys compare literals by dtype and bits (0.0 is not -0.0, NaN is itself) and sizes by expression, not by a Dim's `==`, which may
   record a guard.
 * Eqns with effects, or with params that cannot be hashed, stay.
 """

@@ -2,8 +2,8 @@
 
 * `rewrite(closed_jaxpr, rules, box)` reads eqns in order. The rules of an eqn's primitive are tried on the eqn with its operands
   already rewritten; the first that answers replaces it, otherwise the eqn is kept.
-* A rule is `rule(cx, eqn) -> atom | [atoms] | None`. It looks back through `cx.maker` and writes eqns with `cx.emit`, to which the
-  rules apply in turn, so one sweep reaches a fixed point of local rules. A rule must make the eqn simpler by some measure.
+* A rule is `rule(cx, eqn) -> atom | [atoms] | None`. It looks back through `cx.maker` and writes eqns with `cx.emit`, to which
+  the rules apply in turn, so one sweep reaches a fixed point of local rules. A rule must make the eqn simpler by some measure.
 * Nothing is traced: an eqn is a record, and its avals come from the rule. So symbolic sizes meet no comparison of JAX's.
 * New eqns take source line, name stack and context of the eqn that they replace.
 * A pass that changes nothing returns the very object that it was given.
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, no_effects
 
-from sod2jax import ops
 from sod2jax.compat import ShapedArray
 from sod2jax.ir.box import Box
 from sod2jax.ir.dims import Dim, Scope, expr_of

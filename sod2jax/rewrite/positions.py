@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jax.extend.core import Literal
 
 from sod2jax import ops
 from sod2jax.ir.dims import expr_of

@@ -1,6 +1,6 @@
 """One form per meaning, the one that lowering has its best code for.
 
-* A convolution reads NHWC, HWIO and writes NHWC (any number of spatial axes), has no padding, no lhs dilation and no batch groups:
+* A convolution reads NHWC, HWIO and writes NHWC (any number of spatial axes), without padding, lhs dilation or batch groups:
   transposes, an explicit `pad` (holes are interior padding) and feature groups say the rest.
 * `split` and `unstack` become slices: one output per eqn, and unread pieces die.
 """
@@ -37,7 +37,8 @@ def conv_general_dilated(cx, eqn):
         config = [(0, 0, 0), *((low, high, hole) for (low, high), hole in zip(padding, holes, strict=True)), (0, 0, 0)]
         shape = [cx.dim(padded_size(size, *axis)) for size, axis in zip(x.aval.shape, config, strict=True)]
         x = padded(cx, x, cx.constant(np.zeros((), x.aval.dtype)), config, compat.ShapedArray(tuple(shape), x.aval.dtype))
-    shape = [out.shape[axis] for axis in (d.out_spec[0], *d.out_spec[2:], d.out_spec[1])]
+    order = (d.out_spec[0], *d.out_spec[2:], d.out_spec[1])
+    shape = [out.shape[axis] for axis in order]
     changed = {
         "dimension_numbers": canonical,
         "padding": ((0, 0),) * spatial,
@@ -46,7 +47,6 @@ def conv_general_dilated(cx, eqn):
         "batch_group_count": 1,
     }
     result = cx.emit(p.conv_general_dilated_p, [x, y], shape, out.dtype, **{**params, **changed})
-    order = (d.out_spec[0], *d.out_spec[2:], d.out_spec[1])
     return transposed(cx, result, [order.index(axis) for axis in range(rank)])
 
 

@@ -141,4 +141,4 @@ def _has_denormals(value) -> bool:
     return bool(((magnitude > 0) & (magnitude < smallest)).any())
 
 
-RULES = {prim: (evaluate,) for prim in FUNCTIONS}
+RULES = dict.fromkeys(FUNCTIONS, (evaluate,))

@@ -1,7 +1,7 @@
 """Slices, reversals and counted loops that symbolic sizes hide: static sizes give `slice` where symbolic ones give `gather`.
 
-* `gather`: each operand axis is read at an expression in the output's position (`rewrite.positions`). Where all are affine, with a
-  constant step and one position each, the read is slice + rev + transpose + broadcast.
+* `gather`: each operand axis is read at an expression in the output's position (`rewrite.positions`). Where all are affine, with
+  a constant step and one position each, the read is slice + rev + transpose + broadcast.
 * Bounds must be known, unless the mode promises them; a promise that is known to be broken keeps the gather.
 * `dynamic_slice` with starts that are functions of sizes is a slice; its clamping is written into the start.
 * An integer scalar that is a function of sizes becomes one `dim_as_value`, or a literal.
@@ -18,7 +18,7 @@ from jax.extend.core import primitives as p
 from sod2jax import compat
 from sod2jax.ir.dims import dim_as_value_p, expr_of
 from sod2jax.ir.expr import ceildiv, const, maximum, minimum
-from sod2jax.ops.rewrites.simplify import reshape_to, sliced, transposed
+from sod2jax.ops.rewrites.simplify import broadcast_to, reshape_to, sliced, transposed
 
 
 def gather(cx, eqn):
@@ -86,9 +86,7 @@ def _moved(cx, x, reversed_, source, out):
     in_order = sorted(kept)
     x = reshape_to(cx, x, [x.aval.shape[axis] for axis in in_order])
     x = transposed(cx, x, [in_order.index(axis) for axis in kept])
-    return cx.emit(
-        p.broadcast_in_dim_p, [x], out.shape, out.dtype, shape=tuple(out.shape), broadcast_dimensions=tuple(placed), sharding=None
-    )
+    return broadcast_to(cx, x, out, placed)
 
 
 def dynamic_slice(cx, eqn):
@@ -169,7 +167,7 @@ SCALARS = (
     p.copy_p, p.reshape_p, p.squeeze_p, p.eq_p, p.ne_p, p.lt_p, p.le_p, p.gt_p, p.ge_p, p.and_p, p.or_p, p.not_p,
 )  # fmt: skip
 
-RULES = {prim: (scalar_of_sizes,) for prim in SCALARS} | {
+RULES = dict.fromkeys(SCALARS, (scalar_of_sizes,)) | {
     p.gather_p: (gather,),
     p.dynamic_slice_p: (dynamic_slice,),
     p.while_p: (counted_loop,),

@@ -1,8 +1,9 @@
 """Simpler eqns for the same values: movement that composes or cancels, arithmetic with neutral operands.
 
-* Arithmetic only where IEEE makes it exact: x*1, x/1, x - 0, x + -0.0, x/2^k as a product, max(x, -inf). Not x + 0.0 (x may be -0.0).
-* Movement that keeps the order of elements becomes one reshape: squeeze, expand_dims, transposition of axes of size 1. So chains of
-  them compose, and a reshape to the shape it came from goes away.
+* Arithmetic only where IEEE makes it exact: x*1, x/1, x - 0, x + -0.0, x/2^k as a product, max(x, -inf). Not x + 0.0, for x may
+  be -0.0.
+* Movement that keeps the order of elements becomes one reshape: squeeze, expand_dims, transposition of axes of size 1. So chains
+  of them compose, and a reshape to the shape it came from goes away.
 * NaNs keep being NaNs; which NaN is not promised by XLA either.
 """
 
@@ -14,7 +15,6 @@ import numpy as np
 from jax.extend.core import Literal
 from jax.extend.core import primitives as p
 
-from sod2jax import compat
 from sod2jax.ir.dims import expr_of
 from sod2jax.ir.expr import as_expr, maximum
 from sod2jax.ops._base import OPS
@@ -38,12 +38,13 @@ def spread(cx, atom, aval):
     if atom.aval.dtype != aval.dtype:
         return None
     shape = atom.aval.shape
-    if cx.same_shape(shape, aval.shape):
-        return atom
-    dimensions = tuple(range(len(shape)))
-    return cx.emit(
-        p.broadcast_in_dim_p, [atom], aval.shape, aval.dtype, shape=aval.shape, broadcast_dimensions=dimensions, sharding=None
-    )
+    return atom if cx.same_shape(shape, aval.shape) else broadcast_to(cx, atom, aval, range(len(shape)))
+
+
+def broadcast_to(cx, x, aval, dimensions):
+    """`x` in the shape of `aval`, its axes being `dimensions` there."""
+    shape, dimensions = tuple(aval.shape), tuple(dimensions)
+    return cx.emit(p.broadcast_in_dim_p, [x], shape, x.aval.dtype, shape=shape, broadcast_dimensions=dimensions, sharding=None)
 
 
 def reshape_to(cx, x, shape):
@@ -226,9 +227,7 @@ def broadcast_in_dim(cx, eqn):
     inner = cx.maker(x, p.broadcast_in_dim_p)
     if inner is not None and len(inner.invars) == 1:
         composed = tuple(dimensions[axis] for axis in inner.params["broadcast_dimensions"])
-        return cx.emit(
-            p.broadcast_in_dim_p, inner.invars, out.shape, out.dtype, shape=out.shape, broadcast_dimensions=composed, sharding=None
-        )
+        return broadcast_to(cx, inner.invars[0], out, composed)
 
 
 def rev(cx, eqn):
@@ -311,7 +310,8 @@ def pad(cx, eqn):
     below = [tuple(map(expr_of, axis)) for axis in inner.params["padding_config"]]
     if not all(hole.value == 0 and cx.box.known_le(0, low) and cx.box.known_le(0, high) for low, high, hole in exprs + below):
         return None
-    return padded(cx, inner.invars[0], value, [tuple(map(sum, zip(a, b, strict=True))) for a, b in zip(exprs, below, strict=True)], out)
+    both = [tuple(map(sum, zip(a, b, strict=True))) for a, b in zip(exprs, below, strict=True)]
+    return padded(cx, inner.invars[0], value, both, out)
 
 
 def padded(cx, x, value, config, out):

@@ -1,0 +1,68 @@
+"""Which eqns share a kernel: DNNFusion's cells as they come out, on small functions."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from sod2jax import rewrite
+from sod2jax.ir.box import Box
+from sod2jax.plan.fuse import fuse
+from sod2jax.plan.graph import Graph
+
+
+def groups(f, *shapes, parameters=(), disable=frozenset()):
+    closed = rewrite.run(jax.make_jaxpr(f)(*(jnp.ones(s) for s in shapes)), Box())
+    graph = Graph(closed, Box(), parameters)
+    found = fuse(graph, disable)
+    return [("pack" if g.packs else " ".join(graph.eqns[i].primitive.name for i in g.members), g.prepare) for g in found]
+
+
+def test_elementwise_and_moves_are_one_kernel():
+    assert len(groups(lambda x, y: jnp.tanh(x.T[:, None] * 2 + y), (3, 4), (4, 1, 3))) == 1
+
+
+def test_softmax_and_layer_norm_are_one_kernel_each():
+    assert len(groups(lambda x: jax.nn.softmax(x), (5, 37))) == 1
+    assert len(groups(lambda x: (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-6), (5, 37))) == 1
+
+
+def test_a_fold_over_leading_axes_gets_a_buffer_before_it_is_broadcast():
+    assert len(groups(lambda x: x - x.mean(0, keepdims=True), (5, 37))) == 2
+
+
+def test_epilogues_grow_to_where_paths_meet():
+    found = groups(lambda x, w, b, r: jax.nn.gelu(x @ w + b) + r, (9, 20), (20, 33), (33,), (9, 33), parameters={1, 2})
+    assert [f[0] for f in found][0] == "pack"
+    assert len(found) == 2 and "tanh" in found[1][0] and found[1][0].startswith("dot_general")
+
+
+def test_an_epilogue_stops_where_its_value_is_an_output():
+    assert len(groups(lambda x, w: (y := x @ w, jnp.tanh(y)), (9, 20), (20, 33))) == 3
+
+
+def test_two_anchors_do_not_share_a_root():
+    found = groups(lambda x, v, w: jax.nn.relu(x @ v + x @ w), (9, 20), (20, 32), (20, 32))
+    assert len(found) == 4
+    assert sorted(f[0].count("dot_general") for f in found) == [0, 0, 1, 1]
+
+
+def test_values_of_parameters_are_prepared():
+    found = groups(lambda w, x: x * jax.lax.rsqrt(w + 1e-5), (32,), (7, 32), parameters={0})
+    assert [prepared for _, prepared in found] == [True, False]
+
+
+def test_a_costly_value_is_not_recomputed_along_a_broadcast():
+    assert len(groups(lambda x, y: jnp.exp(y) * x, (50, 32), (32,))) == 2
+    assert len(groups(lambda x, y: jnp.exp(y) * x, (50, 32), (50, 1))) == 1
+
+
+def test_transposes_after_an_anchor_are_stored_through():
+    found = groups(lambda p, v: jnp.einsum("bhqk,bkhd->bqhd", p, v), (2, 3, 9, 9), (2, 9, 3, 16))
+    assert len(found) == 2 and found[1][0] == "dot_general transpose"
+
+
+@pytest.mark.parametrize("shapes", [((9, 20), (20, 33))])
+def test_disabling_fusion(shapes):
+    f = lambda x, w: jnp.tanh(jax.nn.relu(x @ w) * 2)  # noqa: E731
+    assert len(groups(f, *shapes)) == 2
+    assert len(groups(f, *shapes, disable=frozenset({"fusion"}))) > 3

@@ -13,10 +13,10 @@ import ml_dtypes
 import numpy as np
 
 from sod2jax import _runtime, compat, errors, image
-from sod2jax._runtime import Program, set_threads, threads
+from sod2jax._runtime import Function, Key, Program, Version, set_threads, threads
 from sod2jax.ir import program as ir
 
-__all__ = ["Program", "as_array", "load", "set_threads", "threads"]
+__all__ = ["Function", "Key", "Program", "Version", "as_array", "load", "set_threads", "threads"]
 
 _CODES = {}
 _DTYPES = {}

@@ -1,0 +1,243 @@
+// What a call does, once its version is known:
+//  * outputs get blocks of the pool; the program runs; blocks become jax.Arrays;
+//  * results are committed if an argument was, as with jax.jit;
+//  * donated arguments are deleted;
+//  * results are put into the tree that the function returned.
+#include "call.h"
+
+#include "arrays.h"
+
+#include <algorithm>
+
+namespace nb = nanobind;
+
+namespace sod2py {
+namespace {
+
+bool check_donation(const Version &version, const Work &work) {
+  for (int64_t donated : version.donated)
+    for (size_t i = 0; i < work.values.size(); ++i)
+      if (static_cast<int64_t>(i) != donated && work.values[i].array == work.values[static_cast<size_t>(donated)].array) {
+        bool twice = std::find(version.donated.begin(), version.donated.end(), i) != version.donated.end();
+        PyErr_Format(jax.runtime_error,
+                     twice ? "INVALID_ARGUMENT: Attempt to donate the same buffer twice in Execute() (flattened argument %zu). "
+                             "Toy example for this bug: `f(donate(a), donate(a))`."
+                           : "INVALID_ARGUMENT: Attempt to use a buffer that was previously donated in the same call to "
+                             "Execute() (flattened argument %zu). Toy example for this bug: `f(donate(a), a)`.",
+                     i);
+        return false;
+      }
+  return true;
+}
+
+PyObject *finish_output(Version *version, Version::Sizes *sizes, size_t i, bool committed, void *block) {
+  const sod2_tensor_info &info = version->program->output_infos()[i];
+  const int64_t *dims = sod2_plan_output_dims(sizes->plan, static_cast<int64_t>(i));
+  PyObject *array = array_of_block(block, dims, info.rank, info.dtype);
+  if (!array)
+    return nullptr;
+  nb::object &handler = sizes->handlers[i][committed];
+  if (!handler.is_valid()) {
+    try {
+      handler = make_handler(dims, info.rank, info.dtype, version->out_weak_types[i], committed);
+    } catch (nb::python_error &error) {
+      error.restore();
+      Py_DECREF(array);
+      return nullptr;
+    }
+  }
+  PyObject *result = call(handler.ptr(), array);
+  Py_DECREF(array);
+  return result;
+}
+
+PyObject *put_into_tree(Version *version, std::vector<PyObject *> *results) {
+  if (version->out_plain)
+    return build(version->out_node, results->data());
+  nb::object leaves = nb::steal(PyList_New(static_cast<Py_ssize_t>(results->size())));
+  if (!leaves.is_valid())
+    return nullptr;
+  for (size_t i = 0; i < results->size(); ++i) {
+    PyList_SET_ITEM(leaves.ptr(), static_cast<Py_ssize_t>(i), (*results)[i]);
+    (*results)[i] = nullptr;
+  }
+  return PyObject_CallMethodOneArg(version->out_tree.ptr(), names.unflatten, leaves.ptr());
+}
+
+} // namespace
+
+Signature::~Signature() {
+  for (Leaf &leaf : leaves)
+    leaf.forget();
+}
+
+void Signature::update_needs() {
+  std::fill(needed.begin(), needed.end(), 0);
+  std::fill(prepared.begin(), prepared.end(), 0);
+  for (const nb::object &object : versions) {
+    auto *version = nb::inst_ptr<Version>(object);
+    for (size_t i = 0; i < version->kept.size(); ++i) {
+      auto leaf = static_cast<size_t>(version->kept[i]);
+      needed[leaf] = 1;
+      prepared[leaf] |= sod2_program_prepares(version->program->handle(), static_cast<int64_t>(i)) != 0;
+    }
+  }
+}
+
+bool learn_signature(const Arguments &arguments, const std::vector<char> &positional_static,
+                     const std::vector<char> &keyword_static, Signature *signature) {
+  std::vector<Signature::Argument> positional, keyword;
+  std::vector<nb::object> keyword_names, dynamic_names;
+  std::vector<PyObject *> dynamic_values;
+  int64_t leaves = 0;
+  for (Py_ssize_t i = 0; i < arguments.positional; ++i) {
+    Signature::Argument &a = positional.emplace_back();
+    a.is_static = positional_static[static_cast<size_t>(i)];
+    if (a.is_static) {
+      a.value = nb::borrow(arguments.values[i]);
+    } else {
+      if (!learn(arguments.values[i], leaves, &a.node))
+        return false;
+      leaves += a.node.leaves;
+    }
+  }
+  for (Py_ssize_t i = 0; i < arguments.keywords(); ++i) {
+    Signature::Argument &a = keyword.emplace_back();
+    keyword_names.push_back(nb::borrow(PyTuple_GET_ITEM(arguments.keyword_names, i)));
+    PyObject *value = arguments.values[arguments.positional + i];
+    a.is_static = keyword_static[static_cast<size_t>(i)];
+    if (a.is_static) {
+      a.value = nb::borrow(value);
+    } else {
+      dynamic_names.push_back(keyword_names.back());
+      dynamic_values.push_back(value);
+    }
+  }
+  Node node; // keyword arguments are numbered as the items of a dict
+  if (!learn_dict(dynamic_names, dynamic_values, leaves, &node))
+    return false;
+  leaves += node.leaves;
+  size_t next = 0;
+  for (Signature::Argument &a : keyword)
+    if (!a.is_static)
+      a.node = std::move(node.children[next++]);
+  signature->positional = std::move(positional);
+  signature->keyword = std::move(keyword);
+  signature->keyword_names = std::move(keyword_names);
+  signature->learnt = true;
+  auto count = static_cast<size_t>(leaves);
+  if (signature->leaves.size() != count) {
+    signature->leaves.resize(count);
+    signature->needed.assign(count, 0);
+    signature->prepared.assign(count, 0);
+  }
+  return true;
+}
+
+Match match_signature(const Signature &signature, const Arguments &arguments, PyObject **leaves,
+                      std::vector<nb::object> *owned) {
+  if (arguments.positional != static_cast<Py_ssize_t>(signature.positional.size()) ||
+      arguments.keywords() != static_cast<Py_ssize_t>(signature.keyword.size()))
+    return Match::No;
+  auto one = [&](const Signature::Argument &a, PyObject *value) {
+    if (a.is_static)
+      return same_key(a.value.ptr(), value) ? Match::Yes : Match::No;
+    return match(a.node, value, leaves, owned);
+  };
+  PyObject *const *value = arguments.values;
+  for (const Signature::Argument &a : signature.positional)
+    if (Match m = one(a, *value++); m != Match::Yes)
+      return m;
+  for (size_t i = 0; i < signature.keyword.size(); ++i) {
+    PyObject *name = PyTuple_GET_ITEM(arguments.keyword_names, static_cast<Py_ssize_t>(i));
+    if (!same_key(name, signature.keyword_names[i].ptr()))
+      return Match::No;
+    if (Match m = one(signature.keyword[i], *value++); m != Match::Yes)
+      return m;
+  }
+  return Match::Yes;
+}
+
+void Work::hold() {
+  for (PyObject *leaf : leaves)
+    Py_INCREF(leaf);
+  holds = true;
+}
+
+void Work::reset() {
+  for (void *block : blocks)
+    if (block)
+      drop_block(block);
+  blocks.clear();
+  // Taken out first: dropping a reference may run code that calls the function again.
+  for (PyObject *&result : results)
+    Py_CLEAR(result);
+  results.clear();
+  owned.clear();
+  if (holds) {
+    holds = false;
+    for (PyObject *&leaf : leaves)
+      Py_CLEAR(leaf);
+  }
+  leaves.clear();
+}
+
+Read read_leaves(Signature *signature, PyObject *canonicalize, Work *work, size_t *at) {
+  size_t count = work->leaves.size();
+  work->values.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    LeafValue &value = work->values[i];
+    value = {};
+    value.object = work->leaves[i];
+    Read read = read_leaf(&value, &signature->leaves[i], canonicalize, signature->needed[i], signature->prepared[i],
+                          &work->owned);
+    if (read != Read::Ok) {
+      *at = i;
+      return read;
+    }
+  }
+  return Read::Ok;
+}
+
+PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &sizes, Work *work) {
+  if (!version->donated.empty() && !check_donation(*version, *work))
+    return nullptr;
+  bool committed = false;
+  work->inputs.clear();
+  for (int64_t leaf : version->kept) {
+    const LeafValue &value = work->values[static_cast<size_t>(leaf)];
+    work->inputs.push_back({value.data, value.token});
+    committed |= value.committed;
+  }
+  size_t outputs = version->program->output_infos().size();
+  for (size_t i = 0; i < outputs; ++i) {
+    void *block = take_block(sod2_plan_output_bytes(sizes->plan, static_cast<int64_t>(i)));
+    if (!block)
+      return nullptr;
+    work->blocks.push_back(block);
+  }
+  sod2_error error;
+  if (run_released(version->program->handle(), sizes->plan, sizes->info.work, work->inputs.data(), work->blocks.data(), nullptr,
+                   &error)) {
+    raise_status(error);
+    return nullptr;
+  }
+  for (size_t i = 0; i < outputs; ++i) {
+    void *block = work->blocks[i];
+    work->blocks[i] = nullptr;
+    PyObject *result = finish_output(version, sizes.get(), i, committed, block);
+    if (!result)
+      return nullptr;
+    work->results.push_back(result);
+  }
+  for (int64_t donated : version->donated) {
+    PyObject *none = call(jax.delete_array, work->values[static_cast<size_t>(donated)].array);
+    if (!none)
+      return nullptr;
+    Py_DECREF(none);
+  }
+  ++version->hits;
+  return put_into_tree(version, &work->results);
+}
+
+} // namespace sod2py

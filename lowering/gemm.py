@@ -145,21 +145,19 @@ class _Macro(_Nest):
         c, w = self.c, self.walk
         outer, inner = size(w.outer_rows), size(w.rows)
         panels = ceildiv(c.columns, self.width)
-        # Blocks: `many` points of the outer rows times `high` rows. Sizes of zero give no blocks at all; divisors stay positive.
-        wanted = floordiv(c.batches * outer * inner * panels, TASKS)
-        limit = minimum(BLOCK_ROWS, maximum(FEWEST_ROWS, wanted))
-        few = inner.value is not None and inner.value <= FEWEST_ROWS
-        high = inner if few else ceildiv(inner, maximum(1, ceildiv(inner, limit)))
-        blocks = const(1) if high == inner else ceildiv(inner, maximum(1, high))
+        # Blocks: at most `limit` rows, of one point of the outer rows or of as many whole ones as fit.
+        limit = self.limit(panels)
+        upper = self.box.upper(inner)
+        blocks = const(1) if upper is not None and upper <= FEWEST_ROWS else ceildiv(inner, limit)
         many = const(1) if outer.value == 1 else maximum(1, floordiv(limit, maximum(1, inner)))
         chunks = ceildiv(outer, many)
         extent = c.batches * chunks * blocks * panels
         parts = (("_gb", c.batches), ("_gc", chunks), ("_gr", blocks), ("_gp", panels))
         batch, chunk, block, panel = self.split(sym("_gt"), parts)
         columns, last_column = self.columns(c, panel, self.width)
-        first = self.define("_gm", block * high, maximum(1, inner))
-        rows = inner if blocks.value == 1 else minimum(high, inner - first)
-        first_outer = self.define("_gf", chunk * many, maximum(1, outer))
+        first = self.define("_gm", block * limit, inner)
+        rows = inner if blocks.value == 1 else minimum(limit, inner - first)
+        first_outer = self.define("_gf", chunk * many, outer)
         points = const(1) if outer.value == 1 else minimum(many, outer - first_outer)
         rows, points, columns = (self.name(n, e) for n, e in (("_gh", rows), ("_go", points), ("_gw", columns)))
 
@@ -175,15 +173,15 @@ class _Macro(_Nest):
             **unflatten(w.rows, first + r, at),
             **unflatten(c.n, panel * self.width + j, at),
         }
-        block_row = r if outer.value == 1 else o * high + r
+        block_row = r if outer.value == 1 else o * inner + r
         result = Load("_gacc", block_row * self.width + j, c.dtype)
         stores = self.epilogue(point, result, at)
 
         base = at_outer.simplify(w.base.subs({**of_batch, **of_outer}) + w.row_stride * first)
         target = self.direct(stores, result, at)
         if target is None:
-            self.locals.append(Local("_gacc", c.dtype, many * high * self.width))
-            target = ("_gacc", o * high * self.width if outer.value != 1 else const(0), const(self.width))
+            self.locals.append(Local("_gacc", c.dtype, const(BLOCK_ROWS * self.width)))
+            target = ("_gacc", o * inner * self.width if outer.value != 1 else const(0), const(self.width))
         self.offsets()
         b_start = (batch * panels + panel) * c.depth * self.width
         self.body += self.reduction(target, base, b_start, rows, points, columns, outer)
@@ -191,6 +189,13 @@ class _Macro(_Nest):
             loop: Stmt = For("_gy", rows, (For("_gj", columns, tuple(stores), "vector"),))
             self.body.append(loop if outer.value == 1 else For("_gx", points, (loop,)))
         return self.done(extent, tuple(self.locals), width=self.width)
+
+    def limit(self, panels: Expr) -> Expr:
+        """Rows of a block: BLOCK_ROWS, or fewer where there are so few panels that threads would be idle."""
+        if panels.value is not None and panels.value >= TASKS:
+            return const(BLOCK_ROWS)
+        pieces = floordiv(self.c.batches * self.c.rows * panels, TASKS)
+        return minimum(BLOCK_ROWS, maximum(FEWEST_ROWS, pieces))
 
     def name(self, name: str, value: Expr) -> Expr:
         """`value` as a definition, unless it is one already."""

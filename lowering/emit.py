@@ -1,6 +1,7 @@
 """LLVM IR as text: types, scopes of lines, and a builder of instructions over one vector.
 
-* A `Type` says how a dtype is held: f16 and bf16 live in registers as rounded f32, bool as i1 (a mask bit) and in memory as a byte.
+* A `Type` says how a dtype is held: f16 and bf16 live in registers as rounded f32, bool as i1, a mask bit, and in
+  memory as a byte.
 * A `Scope` is a straight list of lines that ends in an open block. Scopes nest as the loops do; appending to an outer scope while
   an inner one is being written is how an invariant is hoisted, for the outer text ends before the inner loop.
 * A `Lanes` writes instructions on values of n lanes (n = 1: plain scalars) to one scope, and returns their names.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import itertools
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -49,12 +50,13 @@ TYPES = {
 BOOL, I32, I64, F32, F64 = (TYPES[n] for n in ("bool", "int32", "int64", "float32", "float64"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def type_of(dtype) -> Type:
     name = np.dtype(dtype).name
     if name not in TYPES:
         raise UnsupportedError(
-            f"no machine code for dtype {name} yet; the CPU back end knows {', '.join(TYPES)}. Cast it, or keep that part in jax.jit."
+            f"no machine code for dtype {name} yet; the CPU back end knows {', '.join(TYPES)}. "
+            "Cast it, or keep that part in jax.jit."
         )
     return TYPES[name]
 
@@ -73,7 +75,7 @@ class Scope:
     `hoists`: the scope around this one is entered only if this one is, so that loads may move there.
     """
 
-    __slots__ = ("lines", "label", "cache", "depth", "hoists")
+    __slots__ = ("cache", "depth", "hoists", "label", "lines")
 
     def __init__(self, label: str, depth: int, hoists: bool = False):
         self.hoists = hoists
@@ -106,7 +108,7 @@ class Names:
 class Lanes:
     """Instructions on values of `n` lanes, appended to `scope`. Types are LLVM's scalar types: "float", "i32"."""
 
-    __slots__ = ("names", "scope", "n", "target", "_lines")
+    __slots__ = ("_lines", "n", "names", "scope", "target")
 
     def __init__(self, names: Names, scope: Scope, n: int, target):
         self.names, self.scope, self.n, self.target = names, scope, n, target
@@ -207,9 +209,7 @@ class Lanes:
         last = self.scope.label
         self.do(f"br label %{join}")
         self.scope.open(join)
-        return [
-            self.ins(f"phi {self.vt(s)} [ {a}, %{origin} ], [ {b}, %{last} ]") for s, a, b in zip(types, otherwise, results)
-        ]
+        return [self.ins(f"phi {self.vt(s)} [ {a}, %{origin} ], [ {b}, %{last} ]") for s, a, b in zip(types, otherwise, results)]
 
 
 _INT_OF = {"float": "i32", "double": "i64", "half": "i16"}

@@ -1,4 +1,4 @@
-"""Index arithmetic in LLVM: `Expr`s as i64 scalars, addresses and lane vectors, each placed at the outermost scope that can have it.
+"""Index arithmetic in LLVM: `Expr`s as i64 scalars, addresses and lane vectors, each in the outermost scope that can have it.
 
 * Terms of a polynomial are summed from the outermost loop inwards, so that what an inner loop adds is one `getelementptr`.
 * Instructions without effects are value-numbered by their text, per scope: writing one twice gives the first one's name.
@@ -138,7 +138,7 @@ class IndexEmitter:
         return self.pure(v.depth, f"{'sext' if v.type.kind == 'i' else 'zext'} {v.type.reg} {v.parts[0]} to i64")
 
     def _divide(self, kind: str, depth: int, a: str, b: str, nonnegative: bool) -> str:
-        op = lambda o, x, y: self._integer(o, depth, x, y)  # noqa: E731
+        op = lambda o, x, y: self._integer(o, depth, x, y)
         n = int(b) if b[0] not in "%@" else None
         if n is not None and n > 0 and n & (n - 1) == 0:
             return op("ashr", a, str(n.bit_length() - 1)) if kind == FLOORDIV else op("and", a, str(n - 1))

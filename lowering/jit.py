@@ -12,14 +12,14 @@ import ctypes
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Sequence
 
 import llvmlite.binding as llvm
 import numpy as np
 
-from sod2jax.ir.loops import Gemm, Kernel
+from sod2jax.ir.loops import Kernel
 from sod2jax.lowering import targets
 from sod2jax.lowering.llvm import emit
 from sod2jax.lowering.targets import Target
@@ -32,7 +32,7 @@ _serial = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Addresses of kernels, in the order asked for; valid while `keepalive` is held. `seconds` by stage; `misses`: compiled now."""
+    """Addresses of kernels, in the order asked for; valid while `keepalive` is held. `misses`: compiled now."""
 
     addresses: list[int]
     keepalive: object
@@ -147,7 +147,9 @@ def ir(kernels: Sequence[Kernel], target: Target | None = None) -> str:
 _TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 
 
-def call(kernel: Kernel, address: int, buffers: dict[str, np.ndarray], sizes: dict[str, int], begin: int = 0, end: int | None = None):
+def call(
+    kernel: Kernel, address: int, buffers: dict[str, np.ndarray], sizes: dict[str, int], begin: int = 0, end: int | None = None
+) -> None:
     """Run one compiled kernel on NumPy arrays, in place; for tests and experiments, the runtime has its own way."""
     end = kernel.extent.eval(sizes) if end is None else end
     pointers = (ctypes.c_void_p * len(kernel.buffers))(*(buffers[b.name].ctypes.data for b in kernel.buffers))

@@ -1,8 +1,8 @@
 """LLVM IR of a kernel: the statements of the loop IR, with explicit vectors.
 
-* A vector loop is two: whole vectors, `parts` of them per step (2 or 4 where the body is short: independent work for the pipelines,
-  and as many accumulators), then the rest: one masked vector at a time, or scalars where the target has no masks.
-* Every varying value is a list of `parts` vectors, statement by statement, so loops inside a vector loop are jammed, not repeated.
+* A vector loop is two: whole vectors, `parts` of them per step (2 or 4 where the body is short: independent work for the
+  pipelines, and as many accumulators), then the rest: one masked vector at a time, or scalars where the target has no masks.
+* Every varying value is a list of `parts` vectors, statement by statement, so a loop inside of it is jammed, not repeated.
 * Accumulators are SSA values; a loop or `If` joins those it updates with phis. One that is reduced over the lanes starts at the
   identity in every lane, and folds into the scalar one after the loop.
 * A loop is guarded by its trip count, and the block behind the guard takes its invariant loads.
@@ -11,15 +11,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import ClassVar
 
 from sod2jax.errors import UnsupportedError
 from sod2jax.ir import loops as ir
 from sod2jax.ir.expr import Expr, as_expr
-from sod2jax.lowering.emit import BOOL, I64, Scope, Type, float_bits, type_of
+from sod2jax.lowering.emit import I64, Scope, Type, float_bits, type_of
 from sod2jax.lowering.indices import Val, Vectors
-from sod2jax.lowering.scalar_ops import COSTS, apply, convert, encode, fold, round_to
+from sod2jax.lowering.scalar_ops import COSTS, apply, fold, round_to
 from sod2jax.lowering.targets import Target, compute_bits
 from sod2jax.lowering.vector import MemoryEmitter
 
@@ -129,7 +130,9 @@ class Emitter(MemoryEmitter):
         x = self.value(s.value)
         if not acc.varying:
             if x.varying:
-                raise UnsupportedError(f"accumulator {s.name} is updated by the lanes of {self.vectors.var} but not reduced there")
+                raise UnsupportedError(
+                    f"accumulator {s.name} is updated per lane of {self.vectors.var}, which does not reduce it"
+                )
             new = (fold(self.lanes(), acc.op, acc.type, acc.parts[0], x.parts[0]),)
         else:
             v, m = self.vectors, self.lanes(self.vectors.n)
@@ -170,13 +173,13 @@ class Emitter(MemoryEmitter):
         self.gemms.add(name)
         a, b, c = (self.address(*x)[0] for x in ((s.a, s.a_offset), (s.b, s.b_offset), (s.c, s.c_offset)))
         offsets = "null" if s.offsets is None else self.pointers[s.offsets][1]
-        i = lambda e: f"i64 {self.index(as_expr(e))[0]}"  # noqa: E731
+        i = lambda e: f"i64 {self.index(as_expr(e))[0]}"
         self.lanes().do(
             f"call void @{name}(ptr {a}, {i(s.a_row)}, {i(s.a_col)}, ptr {offsets}, {i(s.batch)}, ptr {b}, ptr {c}, {i(s.ldc)}, "
             f"{i(s.rows)}, {i(s.columns)}, {i(s.k)}, {i(s.accumulate)})"
         )
 
-    STATEMENTS = {
+    STATEMENTS: ClassVar = {
         ir.For: _for, ir.Let: _let, ir.Init: _init, ir.Update: _update, ir.Store: _store, ir.If: _if, ir.Gemm: _gemm,
     }  # fmt: skip
 
@@ -239,7 +242,7 @@ class Emitter(MemoryEmitter):
             parts = [round_to(m, x.type, p) for p in parts]
         return Val(x.type, parts, len(self.scopes) - 1, varying=x.varying, pure=False)
 
-    VALUES = {ir.Const: _const, ir.Index: _index, ir.Load: _load, ir.Op: _op, ir.Ref: _ref}
+    VALUES: ClassVar = {ir.Const: _const, ir.Index: _index, ir.Load: _load, ir.Op: _op, ir.Ref: _ref}
 
     # Loops.
     def _carried(self, stmts) -> tuple[str, ...]:

@@ -292,10 +292,10 @@ def atan(x: Real, kind: str) -> Real:
 
 def atan2(y: Real, x: Real, kind: str) -> Real:
     b, a = abs(y), abs(x)
-    both = lambda v: b.equals(v) & a.equals(v)  # noqa: E731
+    both = lambda v: b.equals(v) & a.equals(v)
     # Scaled into the middle of the range, so that no sum or product leaves it.
     big, small = (b > 1e300) | (a > 1e300), (b < 1e-290) & (a < 1e-290)
-    factor = lambda v: big.where(v * 2.0**-60, small.where(v * 2.0**60, v))  # noqa: E731
+    factor = lambda v: big.where(v * 2.0**-60, small.where(v * 2.0**60, v))
     b2, a2 = factor(b), factor(a)
     b2, a2 = (b.equals(INF) & (a < INF)).where(b.const(1.0), b2), (b.equals(INF) & (a < INF)).where(a.const(0.0), a2)
     a2, b2 = (a.equals(INF) & (b < INF)).where(a.const(1.0), a2), (a.equals(INF) & (b < INF)).where(b.const(0.0), b2)
@@ -378,10 +378,7 @@ def _log_pair(x: Real) -> tuple[Real, Real]:
     w_lo = w_lo + s.fma(v_lo, s_lo * v)
     hi, lo = 0.6931471803691238, 1.9082149292705877e-10
     lo_lo = -5.170372194351373e-26
-    a, a_lo = _two_sum(e * hi, s + s)
-    a2, a2_lo = _two_sum(s + s, e * hi)
-    larger = abs(e) > 0.0
-    a_lo = larger.where(a_lo, a2_lo)
+    a, a_lo = _two_sum(e * hi, s + s)  # exact for e = 0, too
     b, b_lo = _two_sum(a, w)
     el, el_lo = _two_product(e, e.const(lo))
     c, c2_lo = _two_sum(b, el)

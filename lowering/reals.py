@@ -1,6 +1,6 @@
 """Floating-point arithmetic on lanes as Python operators: the notation in which `mathfns` is written.
 
-`Real` is a value of `float` or `double` lanes, `Bits` an integer one, `Mask` a truth per lane. Python numbers stand for constants.
+`Real` is a value of `float` or `double` lanes, `Bits` an integer one, `Mask` a truth per lane; Python numbers are constants.
 Nothing here is contracted or reassociated: the functions rely on every rounding.
 """
 

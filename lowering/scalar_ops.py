@@ -2,8 +2,8 @@
 
 * The semantics are XLA's: max and min give NaN if either operand is, integers wrap, x / 0 is -1 (all bits set), x rem 0 is x,
   INT_MIN / -1 is INT_MIN, shifts by the width or more give 0 (or the sign), float to integer saturates and NaN gives 0.
-* A rule gets a `Lanes`, the `Type` of its operands and their names, and returns a name. It sees f16 and bf16 as f32; the result is
-  rounded afterwards unless the function is `EXACT`, that is, gives one of its operands or an integer that they can hold.
+* A rule gets a `Lanes`, the `Type` of its operands and their names, and returns a name. It sees f16 and bf16 as f32; the result
+  is rounded afterwards unless the function is `EXACT`, that is, gives one of its operands or an integer that they can hold.
 * `contract` lets LLVM fuse a multiplication with an addition, as XLA's CPU compiler does.
 """
 
@@ -14,8 +14,8 @@ from sod2jax.lowering import mathfns
 from sod2jax.lowering.emit import F32, Lanes, Type, float_bits
 
 EXACT = frozenset(
-    "neg abs sign floor ceil round_even round_away max min select nextafter bitcast convert is_finite".split()
-    + "eq ne lt le gt ge and or xor not".split()
+    """neg abs sign floor ceil round_even round_away max min select nextafter bitcast convert is_finite
+    eq ne lt le gt ge and or xor not""".split()  # noqa: SIM905
 )
 COMPARISONS = {
     # name: (float, signed, unsigned predicate)

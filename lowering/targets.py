@@ -83,7 +83,7 @@ def host() -> Target:
     _initialize()
     triple = llvm.get_process_triple()
     features = llvm.get_host_cpu_features()
-    has = lambda *names: all(features.get(n, False) for n in names)  # noqa: E731
+    has = lambda *names: all(features.get(n, False) for n in names)
     if triple.startswith("x86_64"):
         if has("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"):
             base = TARGETS["x86-64-avx512"]

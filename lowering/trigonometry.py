@@ -1,7 +1,7 @@
 """Argument reduction of sin, cos and tan, and what else is done lane by lane behind a rarely taken branch.
 
 * Up to a limit: n = round(x * 2/pi), and x - n * pi/2 by fma with pi/2 in two parts (f32) or three (f64).
-* Beyond (Payne and Hanek, 1983): of 2/pi only those 192 bits matter that, times the 53-bit significand, fall between 4 and 2**-137.
+* Beyond (Payne and Hanek, 1983): of 2/pi only those 192 bits matter that, times the significand, lie between 4 and 2**-137.
   Two bits above the point are the quadrant; the fraction, read as signed, is turned into a double and scaled by pi/2.
 """
 
@@ -27,9 +27,7 @@ def reduce(x: Real) -> tuple[Bits, Real]:
         r = n.fma(-part, r)
     q = n.to_int("i32")
     rare = ~(abs(x) < LIMIT[x.s])
-    q_out, r_out = m.branch_if(
-        m.any(rare.x), ("i32", "double"), (q.x, r.x), lambda: _reduce_each(m, rare, wide, q.x, r.x)
-    )
+    q_out, r_out = m.branch_if(m.any(rare.x), ("i32", "double"), (q.x, r.x), lambda: _reduce_each(m, rare, wide, q.x, r.x))
     return Bits(m, "i32", q_out), Real(m, "double", r_out)
 
 

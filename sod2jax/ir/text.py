@@ -64,8 +64,9 @@ def _lines(stmts, indent: str):
             case ir.Gemm():
                 offsets = f", offsets={s.offsets}" if s.offsets else ""
                 yield (
-                    f"{indent}gemm {s.c}[{s.c_offset}; {s.ldc}] <- {s.a}[{s.a_offset}; {s.a_row}, {s.a_col}] * {s.b}[{s.b_offset}], "
-                    f"rows={s.rows}, columns={s.columns}, k={s.k}, batch={s.batch}, accumulate={s.accumulate}{offsets}"
+                    f"{indent}gemm {s.c}[{s.c_offset}; {s.ldc}] <- {s.a}[{s.a_offset}; {s.a_row}, {s.a_col}] * "
+                    f"{s.b}[{s.b_offset}], rows={s.rows}, columns={s.columns}, "
+                    f"k={s.k}, batch={s.batch}, accumulate={s.accumulate}{offsets}"
                 )
 
 

@@ -26,7 +26,7 @@ from sod2jax.ir.expr import Expr, const, exact_quotient, sym
 from sod2jax.ir.facts import NO_CONDITIONS, UNDEF, Constraint, Facts, Known, of_constant
 from sod2jax.ir.program import Cond
 from sod2jax.ops import of
-from sod2jax.ops.values import SMALL, Context
+from sod2jax.ops.values import HEAVY, SMALL, Context, weight
 
 PREFIX = "undef_"  # begins the symbols of sizes that are not known yet
 Shape = tuple[Expr, ...]
@@ -120,7 +120,7 @@ class Analysis:
 
     def value(self, var, values) -> Known | None:
         if hasattr(var, "val"):
-            return of_constant(var.val) if np.size(var.val) <= SMALL else None
+            return of_constant(var.val) if follows(var.aval) else None
         return values.get(var)
 
     def forward(self, eqn, rule, values) -> None:
@@ -154,6 +154,8 @@ class Analysis:
         return Known(result, needs | conditions)
 
     def within(self, e: Expr, dtype: np.dtype, needs: frozenset[Cond], conditions: set[Cond]) -> Expr | None:
+        if weight(e) > HEAVY:
+            return None
         e = self.box.simplify(e)
         if dtype.kind == "b":
             return e

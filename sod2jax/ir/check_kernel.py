@@ -42,7 +42,8 @@ def kernel_problems(kernel: Kernel) -> Iterator[str]:
 class _Scope:
     def __init__(self, kernel: Kernel):
         self.dtypes = {x.name: np.dtype(x.dtype) for x in (*kernel.buffers, *kernel.locals)}
-        self.readable = {b.name for b in kernel.buffers if b.access != "w"} | {x.name for x in kernel.locals}
+        # What a kernel only writes it may read back: a softmax keeps its exponentials where its result goes.
+        self.readable = {b.name for b in kernel.buffers} | {x.name for x in kernel.locals}
         self.writable = {b.name for b in kernel.buffers if b.access != "r"} | {x.name for x in kernel.locals}
 
     def block(self, stmts, indices: frozenset[str], registers: dict[str, np.dtype]) -> Iterator[str]:
@@ -134,6 +135,37 @@ class _Scope:
             yield f"offsets {g.offsets} are no int64 buffer"
         for name in ("ldc", "a_row", "a_col", "batch", "rows", "columns", "k", "accumulate"):
             yield from self.expr(getattr(g, name), indices, f"{name} of a gemm")
+
+
+# -- order
+
+
+def writes_first(kernel: Kernel, buffer: str) -> bool:
+    """Whether the first statement of the body that touches `buffer` writes it and does not read it: then it may be fresh."""
+
+    def first(stmts) -> str | None:
+        for s in stmts:
+            found = None
+            match s:
+                case For() | If():
+                    found = ("read" if isinstance(s, If) and reads(s.cond) else None) or first(s.body)
+                case Let() | Update():
+                    found = "read" if reads(s.value) else None
+                case Store():
+                    found = "read" if reads(s.value) or reads(s.where) else "write" if s.buffer == buffer else None
+                case Gemm():
+                    fresh = s.c == buffer and s.accumulate.value in (0, None)
+                    found = "read" if buffer in (s.a, s.b, s.offsets) else "write" if fresh else "read" if s.c == buffer else None
+            if found:
+                return found
+        return None
+
+    def reads(v) -> bool:
+        if isinstance(v, Load):
+            return v.buffer == buffer or reads(v.where)
+        return isinstance(v, Op) and any(map(reads, v.args))
+
+    return first(kernel.body) == "write"
 
 
 # -- random iterations

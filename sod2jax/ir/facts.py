@@ -103,7 +103,7 @@ class Facts:
     line_of: Callable[[object], str] = field(default=lambda eqn: "", repr=False)  # an eqn's line of the user's source
 
     def shape(self, var) -> tuple[Size, ...]:
-        return () if _is_literal(var) and not np.ndim(var.val) else self.shapes[var]
+        return tuple(map(const, np.shape(var.val))) if _is_literal(var) else self.shapes[var]
 
     def value(self, var) -> np.ndarray | None:
         """The elements (Expr, or None for nac), or None where all are nac. See `needs`."""
@@ -196,11 +196,14 @@ def facts_text(facts: Facts) -> str:
     return "\n".join(lines)
 
 
+def ranges(box: Box) -> dict[str, tuple[int | None, int | None]]:
+    """The least and the largest size of each symbol; None where there is no bound."""
+    return {name: (box.lower(sym(name)), box.upper(sym(name))) for name in box.names}
+
+
 def _box_lines(box: Box) -> list[str]:
-    lines = []
-    for name in box.names:
-        low, high = box.lower(sym(name)), box.upper(sym(name))
-        lines.append(f"size {name} in {'-inf' if low is None else low}..{'inf' if high is None else high}")
+    bounds = {name: ("" if low is None else low, "" if high is None else high) for name, (low, high) in ranges(box).items()}
+    lines = [f"size {name} in {low}..{high}" for name, (low, high) in bounds.items()]
     return lines + [f"fact {fact}" for fact in box.facts]
 
 

@@ -27,7 +27,7 @@ from sod2jax.ir.loops import identity
 from sod2jax.ir.program import Cond
 from sod2jax.ops.equations import SOLVE, same_shape
 
-__all__ = ["ELEMENTWISE", "REDUCE", "SHAPE", "SMALL", "SOLVE", "Context", "same_shape"]
+__all__ = ["ELEMENTWISE", "HEAVY", "REDUCE", "SHAPE", "SMALL", "SOLVE", "Context", "same_shape", "weight"]
 
 SMALL = 32  # elements; the values of larger tensors are not followed
 HEAVY = 48  # nodes; heavier expressions say nothing worth the time of those who read them
@@ -70,6 +70,8 @@ class Context:
 
 def weight(e: Expr) -> int:
     """Nodes of an expression, each shared part once; stops counting when it is too heavy."""
+    if e.value is not None:
+        return 1
     seen, todo, count = set(), [e], 0
     while todo and count <= HEAVY:
         x = todo.pop()
@@ -228,7 +230,7 @@ def convert(c: Context, x: Expr, **_):
 
 
 def power(c: Context, x: Expr, *, y: int):
-    return x**y if y >= 0 else None
+    return fold(c, FOLD["mul"], [x] * y, ONE) if 0 <= y <= HEAVY else None
 
 
 def clamp(c: Context, low: Expr, x: Expr, high: Expr) -> Expr:
@@ -424,7 +426,7 @@ def fold(c, f, elements, empty):
         return None if len(elements) else empty
     result = elements[0]
     for e in elements[1:]:
-        if (result := f(c, result, e)) is None:
+        if (result := f(c, result, e)) is None or weight(result) > HEAVY:
             return None
     return result
 

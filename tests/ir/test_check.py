@@ -229,3 +229,17 @@ def test_gemm_names_its_buffers():
 def test_everything_wrong_is_said_at_once(program):
     both = edit_slot(replace(program, arena=aligned(4 * N)), 2, offset=const(64))
     wrong(both, "overlap", "ends outside of the arena", "invariants")
+
+
+def test_a_buffer_that_is_written_before_it_is_read_may_be_fresh(program):
+    at = I * COLUMNS + J
+    twice = (Store("out", at, Load("x", at, F32)), Store("out", at, Op("exp", (Load("out", at, F32),), F32)))
+    accumulates = (Store("out", at, Op("add", (Load("out", at, F32), Load("x", at, F32)), F32)),)
+    for body, right in ((twice, True), (accumulates, False)):
+        kernel = replace(program.kernels[0], buffers=(Buffer("x", F32, "r"), Buffer("out", F32, "rw")))
+        kernel = replace(kernel, body=(For("j", COLUMNS, body),))
+        changed = replace(program, kernels=(kernel, program.kernels[1]))
+        if right:
+            assert check(changed) == 1000
+        else:
+            wrong(changed, "before anything wrote it")

@@ -82,13 +82,15 @@ def check(fun, *operands, dtype=np.int32):
 POSITIVE = [1, 3, T]
 PAIRS = [[S, U, U, const(-7)], [T, const(3), const(-4), T]]
 ELEMENTWISE = {
-    "add": (lax.add, *PAIRS), "sub": (lax.sub, *PAIRS), "mul": (lax.mul, *PAIRS), "max": (lax.max, *PAIRS), "min": (lax.min, *PAIRS),
+    "add": (lax.add, *PAIRS), "sub": (lax.sub, *PAIRS), "mul": (lax.mul, *PAIRS),
+    "max": (lax.max, *PAIRS), "min": (lax.min, *PAIRS),
     "div": (lax.div, *PAIRS), "rem": (lax.rem, *PAIRS), "neg": (lax.neg, PAIRS[0]), "abs": (lax.abs, PAIRS[0]),
     "sign": (lax.sign, PAIRS[0]), "square": (lax.square, PAIRS[0]), "not": (lax.bitwise_not, PAIRS[0]),
     "integer_pow": (lambda x: lax.integer_pow(x, 3), PAIRS[0]),
     "eq": (lax.eq, *PAIRS), "ne": (lax.ne, *PAIRS), "lt": (lax.lt, *PAIRS), "le": (lax.le, *PAIRS), "gt": (lax.gt, *PAIRS),
     "ge": (lax.ge, *PAIRS),
-    "and": (lax.bitwise_and, [S, U, 12], [7, 15, 10]), "or": (lax.bitwise_or, [12, -1], [3, 5]), "xor": (lax.bitwise_xor, [12, -1], [10, 5]),
+    "and": (lax.bitwise_and, [S, U, 12], [7, 15, 10]), "or": (lax.bitwise_or, [12, -1], [3, 5]),
+    "xor": (lax.bitwise_xor, [12, -1], [10, 5]),
     "shift_left": (lax.shift_left, [S, U], [3, 0]), "shift_right_arithmetic": (lax.shift_right_arithmetic, [S, U, -9], [3, 2, 1]),
     "shift_right_logical": (lax.shift_right_logical, [S, -9], [3, 1]),
     "population_count": (lax.population_count, [12, -1]), "clz": (lax.clz, [12, -1]),
@@ -103,6 +105,7 @@ def test_elementwise(name):
     check(*ELEMENTWISE[name])
 
 
+ROWS = lax.GatherDimensionNumbers((1,), (0,), (0,))
 MOVING = {
     "reshape": lambda x: lax.reshape(x, (9,)), "transpose": lambda x: lax.transpose(x, (1, 0)), "rev": lambda x: lax.rev(x, (1,)),
     "broadcast": lambda x: lax.broadcast_in_dim(x, (2, 3, 3), (1, 2)), "squeeze": lambda x: lax.squeeze(x[None], (0,)),
@@ -110,13 +113,15 @@ MOVING = {
     "pad crops": lambda x: lax.pad(x, np.int32(7), ((-1, 0, 0), (1, -1, 0))), "concatenate": lambda x: lax.concatenate([x, x], 1),
     "split": lambda x: lax.split(x, (1, 2), axis=0), "dynamic_slice": lambda x: lax.dynamic_slice(x, (2, 1), (2, 2)),
     "dynamic_update_slice": lambda x: lax.dynamic_update_slice(x, np.ones((2, 1), np.int32), (2, 1)),
-    "gather rows": lambda x: lax.gather(x, np.array([[2], [0]]), lax.GatherDimensionNumbers((1,), (0,), (0,)), (1, 3)),
+    "gather rows": lambda x: lax.gather(x, np.array([[2], [0]]), ROWS, (1, 3)),
     "gather elements": lambda x: lax.gather(x, np.array([[2, 1]]), lax.GatherDimensionNumbers((), (0, 1), (0, 1)), (1, 1)),
-    "gather clips": lambda x: lax.gather(x, np.array([[9], [-9]]), lax.GatherDimensionNumbers((1,), (0,), (0,)), (1, 2), mode="clip"),
-    "sum": lambda x: lax.reduce_sum_p.bind(x, axes=(0,), out_sharding=None), "prod": lambda x: lax.reduce_prod_p.bind(x, axes=(1,)),
+    "gather clips": lambda x: lax.gather(x, np.array([[9], [-9]]), ROWS, (1, 2), mode="clip"),
+    "sum": lambda x: lax.reduce_sum_p.bind(x, axes=(0,), out_sharding=None),
+    "prod": lambda x: lax.reduce_prod_p.bind(x, axes=(1,)),
     "max": lambda x: lax.reduce_max_p.bind(x, axes=(0, 1), out_sharding=None),
     "min": lambda x: lax.reduce_min_p.bind(x, axes=(1,), out_sharding=None),
-    "cumsum": lambda x: lax.cumsum(x, 0), "cumprod": lambda x: lax.cumprod(x, 1, reverse=True), "cummax": lambda x: lax.cummax(x, 1),
+    "cumsum": lambda x: lax.cumsum(x, 0), "cumprod": lambda x: lax.cumprod(x, 1, reverse=True),
+    "cummax": lambda x: lax.cummax(x, 1),
     "cummin": lambda x: lax.cummin(x, 0),
 }  # fmt: skip
 
@@ -191,8 +196,8 @@ def test_division_by_what_may_be_zero_is_not_known():
 
 
 def test_empty_folds_are_the_identity():
-    for bind, value in ((lambda x: lax.reduce_sum_p.bind(x, axes=(0,), out_sharding=None), 0), (lambda x: lax.reduce_prod_p.bind(x, axes=(0,)), 1)):
-        closed = jax.make_jaxpr(bind)(np.zeros((0,), np.int32))
+    for fold, value in ((MOVING["sum"], 0), (lambda x: lax.reduce_prod_p.bind(x, axes=(0,)), 1)):
+        closed = jax.make_jaxpr(fold)(np.zeros((0,), np.int32))
         (eqn,) = closed.jaxpr.eqns
         context = Context(Box(), (), np.dtype(np.int32), ((const(0),),), (np.dtype(np.int32),))
         assert of(eqn.primitive).values(context, np.empty(0, object), **eqn.params)[()].value == value

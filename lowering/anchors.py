@@ -144,11 +144,11 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
         Buffer(A, d.contraction.dtype, "r"),
         Buffer(PANELS, d.contraction.dtype, "r"),
         *(Buffer(puller.names[v], graph.dtype(v), "r") for v in others),
-        Buffer(OUT, dtype, "rw"),
+        Buffer(OUT, dtype, "w"),
     )
     kernel = nest.kernel("contract", buffers_)
     inplace = frozenset(
         v for v in others if v is not d.a and graph.dtype(v) == dtype and overwritable(kernel.body, puller.names[v], OUT)
     )
     reads = (d.a, Panels(anchor.eqn), *others)
-    return Lowered(canonical(kernel, nest.keep, small=1), reads, nest.extent, work_of(kernel), inplace, scratch_of(kernel))
+    return Lowered(canonical(kernel, nest.keep, small=1), reads, nest.extent, d.contraction.flops, inplace, scratch_of(kernel))

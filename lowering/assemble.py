@@ -107,7 +107,7 @@ def assemble(
     **rest,
 ) -> Program:  # fmt: skip
     """The Program of `pieces`; `samples` are sizes to plan the arena for, the most important one last."""
-    pieces = sorted(pieces, key=lambda p: not p.group.prepare)
+    pieces = sorted(_once(pieces), key=lambda p: not p.group.prepare)
     table = _Slots(graph, pieces)
     kernels: dict[Kernel, int] = {}
     steps: list[Step] = []
@@ -139,6 +139,25 @@ def assemble(
         arena=arena,
         **rest,
     )
+
+
+def _once(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces, where an operand that several anchors pack alike is packed once."""
+    packed: dict[object, Panels] = {}
+    same: dict[object, Panels] = {}
+    kept = []
+    for piece in pieces:
+        lowered = piece.lowered
+        if any(r in same for r in lowered.reads):
+            piece = replace(piece, lowered=replace(lowered, reads=tuple(same.get(r, r) for r in lowered.reads)))
+        if isinstance(piece.writes, Panels):
+            key = lowered.bound, lowered.reads
+            if key in packed:
+                same[piece.writes] = packed[key]
+                continue
+            packed[key] = piece.writes
+        kept.append(piece)
+    return kept
 
 
 def _output(graph: Graph, table: _Slots, v) -> Output:

@@ -189,7 +189,7 @@ class _Nest:
     def lowered(self) -> Lowered:
         reads = tuple(self.puller.names)
         arguments = [Buffer(self.puller.names[v], self.graph.dtype(v), "r") for v in reads]
-        kernel = Kernel("loops", (*arguments, Buffer(OUT, self.dtype, "rw")), (), (), self.var, self.extent, self.body)
+        kernel = Kernel("loops", (*arguments, Buffer(OUT, self.dtype, "w")), (), (), self.var, self.extent, self.body)
         inplace = frozenset(v for v in reads if self.graph.dtype(v) == self.dtype and overwritable(self.body, self.puller.names[v], OUT))
         return Lowered(canonical(kernel), reads, self.extent, work_of(kernel), inplace)
 

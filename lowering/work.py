@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sod2jax.ir.expr import Expr, ceildiv, const
-from sod2jax.ir.loops import For, Gemm, If, Kernel, Let, Load, Op, Store, Update
+from sod2jax.ir.loops import For, If, Kernel, Let, Load, Op, Store, Update
 
 LIGHT = 1
 HEAVY = {
@@ -14,7 +14,10 @@ ALIGN = 64  # bytes; locals start on cache lines
 
 
 def work_of(kernel: Kernel) -> Expr:
-    """The whole kernel's scalar operations, in units of about a cycle; inner extents that depend on outer loops count as at 0."""
+    """The whole kernel's scalar operations, in units of about a cycle; inner extents that depend on outer loops count as at 0.
+
+    Contractions know their own (`Contraction.flops`).
+    """
     inner = {kernel.var: 0}
 
     def value(v) -> int:
@@ -35,13 +38,13 @@ def work_of(kernel: Kernel) -> Expr:
                     work = work + total(body, times * trips)
                 case If(_, body):
                     work = work + total(body, times)
-                case Let(_, v) | Update(_, v):
+                case Let(name, v):
+                    inner[name] = 0
+                    work = work + times * value(v)
+                case Update(_, v):
                     work = work + times * value(v)
                 case Store(_, _, v, _):
                     work = work + times * (LIGHT + value(v))
-                case Gemm():
-                    flops = s.rows * s.columns * s.k * s.batch
-                    work = work + times * flops.subs(inner)
         return work
 
     return total(kernel.body, kernel.extent)

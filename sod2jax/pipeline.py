@@ -12,7 +12,7 @@ import numpy as np
 
 from sod2jax import binding, compat, ops, rewrite
 from sod2jax.analyse import rdp
-from sod2jax.errors import unsupported_primitive
+from sod2jax.errors import not_yet, unsupported_primitive
 from sod2jax.ir import check, text
 from sod2jax.ir.facts import facts_text
 from sod2jax.ir.program import Input, Program
@@ -27,7 +27,7 @@ SAMPLES = (64, 256)  # sizes that the arena is planned for where a call gave non
 
 
 class Executable:
-    """A compiled program, loaded, with the texts of all stages."""
+    """A planned program, with the texts of all stages; machine code is made when `runtime` is first asked for."""
 
     def __init__(self, traced: Traced, options: Options):
         self.traced = traced
@@ -49,10 +49,22 @@ class Executable:
         if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
             with self._timed("check"):
                 check.check(self.program, samples=20)
+
+    @cached_property
+    def runtime(self) -> binding.Program:
+        """The program in the runtime, with machine code. UnsupportedError if it was compiled for another machine than this one."""
+        if self.target.triple != targets.host().triple:
+            raise not_yet(
+                f"running code for {self.target.name} on {targets.host().name}", remedy="Its texts and its object code are there."
+            )
         with self._timed("code"):
             compiled = jit.compile(self.program.kernels, self.target)
         with self._timed("load"):
-            self.runtime = binding.load(self.program, compiled.addresses, compiled.keepalive)
+            return binding.load(self.program, compiled.addresses, compiled.keepalive)
+
+    def object_code(self) -> bytes:
+        """A relocatable object file with all kernels, for the target."""
+        return jit.object(self.program.kernels, self.target)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

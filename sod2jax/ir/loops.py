@@ -150,7 +150,7 @@ Stmt = Union[For, Let, Init, Update, Store, If, Gemm]
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A pointer argument. `access` is "r", "w" or "rw"; two buffers of one kernel never overlap unless `inplace` names the other."""
+    """A pointer argument. `access` is "r", "w" (what it held before does not matter; it may be read after it is written) or "rw"; two buffers of one kernel never overlap unless `inplace` names the other."""
 
     name: str
     dtype: np.dtype

@@ -401,8 +401,8 @@ class Scope:
             if jax_equality:
                 return False  # JAX says which operation asked, better than we can
             raise UndecidedDimension(
-                f"whether {cond} is not known at {_user_line(frame)}. Say so in constraints= (such as "
-                f'"{cond}"), or trace with arrays or concrete sizes, which decide it for one version.'
+                f"whether {cond} or {opposite} is not known at {_user_line(frame)}. Say which in constraints=, or trace with arrays "
+                "or concrete sizes, which decide it for one version."
             )
         self._record(cond if hinted else opposite, "decided here" if who == "user" else "needed by JAX", frame)
         return hinted

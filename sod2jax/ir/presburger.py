@@ -13,7 +13,7 @@ import islpy as isl
 from sod2jax.ir.expr import FLOORDIV, MAX, MIN, MOD, SYM, Atom, Expr, Monomial, sym
 from sod2jax.ir.program import Cond
 
-_BUDGET = 200_000  # isl operations: some 50 ms
+_BUDGET = 30_000  # isl operations: at most some 100 ms; proofs that succeed take thousands
 
 _NEGATED = {"<=": "{0} > {1}", "<": "{0} >= {1}", "==": "{0} != {1}", "!=": "{0} = {1}"}
 _PLAIN = {"<=": "{0} <= {1}", "<": "{0} < {1}", "==": "{0} = {1}", "!=": "{0} != {1}"}
@@ -72,6 +72,8 @@ class _System:
             elif len(m) == 1:
                 out.append(f"{c}*({self._atom(m[0])})")
             else:
+                for a in m:
+                    self._atom(a)  # for what is known of it
                 out.append(f"{c}*{self._fresh(m, Expr.of({m: 1}))}")
         return "(" + " + ".join(out or ["0"]) + ")"
 

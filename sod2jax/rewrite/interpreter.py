@@ -57,13 +57,19 @@ class Context:
         if isinstance(atom, Literal):
             return np.asarray(atom.val, atom.aval.dtype)
         value = self.consts.get(atom)
-        if value is None or np.size(value) > self.largest_constant or np.dtype(atom.aval.dtype).kind == "V":
+        if value is None or np.size(value) > self.largest_constant or not isinstance(atom.aval.dtype, np.dtype):
             return None
         return np.asarray(value)
 
     def reader(self, shape: Sequence) -> Reader:
         """Reads integer arrays at a symbolic position of an array of `shape`."""
         return Reader(self, shape)
+
+    def inside(self, body: ClosedJaxpr) -> Context:
+        """The body of a loop or branch, for looking only: its constants, makers and sizes."""
+        cx = Context(body, {}, self.box)
+        cx.run()
+        return cx
 
     def integer(self, atom: Atom) -> Expr | None:
         """The value of an integer scalar in terms of sizes."""

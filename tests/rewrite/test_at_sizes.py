@@ -13,12 +13,13 @@ from sod2jax.rewrite import at_sizes
 def test_shapes_params_and_values():
     s = Scope().symbol("s", 1)
     spec = jax.ShapeDtypeStruct((s, 3), np.float32)
-    fun = lambda x: (jnp.arange(x.shape[0]) * x.shape[0], jnp.reshape(x, (-1,)).mean(), x.shape[0])  # noqa: E731
+    fun = lambda x: (jnp.arange(x.shape[0]) * x.shape[0], jnp.reshape(x, (-1,)).mean(), x.shape[0])
     concrete = at_sizes(jax.make_jaxpr(fun)(spec), {"s": 5})
     x = np.arange(15, dtype=np.float32).reshape(5, 3)
     positions, mean, size = jaxpr_as_fun(concrete)(x)
     np.testing.assert_array_equal(positions, np.arange(5) * 5)
-    assert mean == x.mean() and size == 5
+    assert mean == x.mean()
+    assert size == 5
     assert concrete.in_avals[0].shape == (5, 3)
 
 

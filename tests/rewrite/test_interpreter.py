@@ -55,7 +55,8 @@ def test_outputs_may_be_inputs_or_constants():
         p.sin_p: [lambda cx, eqn: cx.constant(np.arange(4, dtype=np.float32))],
     }
     after = rewrite(before, rules, Box())
-    assert not after.jaxpr.eqns and after.jaxpr.outvars[0] is after.jaxpr.invars[0]
+    assert not after.jaxpr.eqns
+    assert after.jaxpr.outvars[0] is after.jaxpr.invars[0]
     assert oracle.difference(jax.make_jaxpr(lambda x: (x, np.arange(4, dtype=np.float32)))(X), after, {}) is None
 
 
@@ -65,4 +66,5 @@ def test_sizes_come_back_as_dims_of_the_trace():
     found = []
     rules = {p.sin_p: [lambda cx, eqn: found.append((cx.dim(s.expr * 2), cx.dim(s.expr - s.expr + 3)))]}
     rewrite(before, rules, s.scope.box)
-    assert found == [(2 * s, 3)] and type(found[0][1]) is int
+    assert found == [(2 * s, 3)]
+    assert type(found[0][1]) is int

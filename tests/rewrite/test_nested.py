@@ -17,14 +17,15 @@ def loop(x):
 
 
 def branch(x):
-    return lax.cond(x[0, 0] > 0, lambda y: jax.nn.relu(y) * 1, lambda y: -(-y), x)
+    return lax.cond(x[0, 0] > 0, lambda y: jax.nn.relu(y) * 1, lambda y: jnp.negative(-y), x)
 
 
 def test_bodies_lose_their_calls():
     for fun in (loop, branch):
         before = jax.make_jaxpr(fun)(X)
         after = run(before, Box())
-        assert "jit" not in str(after) and "neg" not in str(after)
+        assert "jit" not in str(after)
+        assert "neg" not in str(after)
         assert oracle.difference(before, after, {}) is None
 
 

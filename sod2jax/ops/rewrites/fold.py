@@ -1,6 +1,6 @@
 """Constants computed at compile time: eqns of small known operands, by NumPy.
 
-* Only operations that IEEE rounds correctly (or that are integer, or move elements) are here, so NumPy and XLA agree to the bit;
+* Only operations that IEEE rounds correctly (or that are integer, or move elements) are here, so NumPy and XLA agree to the bit:
   exp(1.0) waits for run time.
 * Results with denormals are left alone: XLA's CPU code flushes them to zero.
 * `broadcast_in_dim` and `iota` of scalars stay eqns: sources that loops recompute are cheaper than arrays in memory.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 from jax.extend.core import primitives as p
@@ -31,7 +32,8 @@ def convert(x, *, new_dtype, **_):
 
 def divide(x, y):
     if x.dtype.kind not in "iu":
-        return x / y
+        # By a scalar, XLA multiplies with the reciprocal.
+        return x / y if x.shape == y.shape else None
     if (y == 0).any():
         return None
     quotient = x // y
@@ -137,7 +139,7 @@ def _has_denormals(value) -> bool:
     if value.dtype.kind in "iub":
         return False
     magnitude = np.abs(value.astype(np.float64))
-    smallest = np.finfo(np.float32 if value.dtype.itemsize <= 4 else np.float64).tiny
+    smallest = jnp.finfo(value.dtype).tiny
     return bool(((magnitude > 0) & (magnitude < smallest)).any())
 
 

@@ -124,25 +124,24 @@ def counted_loop(cx, eqn):
     n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
     body, cond = params["body_jaxpr"], params["cond_jaxpr"].jaxpr
     body_consts, init = eqn.invars[n_cond : n_cond + n_body], eqn.invars[n_cond + n_body :]
-    if len(cond.eqns) != 1 or cond.eqns[0].primitive is not p.lt_p or cond.outvars != cond.eqns[0].outvars:
+    test = cx.inside(params["cond_jaxpr"])
+    less = test.maker(cond.outvars[0], p.lt_p)
+    if less is None or any(eqn.effects for eqn in cond.eqns):
         return None
-    counter, bound = cond.eqns[0].invars
+    counter, bound = less.invars
     carried = cond.invars[n_cond:]
-    if counter not in carried:
+    if isinstance(counter, Literal) or counter not in carried:
         return None
     k = carried.index(counter)
     if not _adds_one(body.jaxpr, n_body + k, k):
         return None
-    if isinstance(bound, Literal):
-        stop = bound
-    elif bound in carried:
-        m = carried.index(bound)
-        if body.jaxpr.outvars[m] is not body.jaxpr.invars[n_body + m]:
-            return None
-        stop = init[m]
-    else:
-        stop = eqn.invars[cond.invars.index(bound)]
-    start, stop = cx.integer(init[k]), cx.integer(stop)
+    stop = test.integer(bound)
+    if stop is None and bound in cond.invars:
+        m = cond.invars.index(bound) - n_cond
+        if m >= 0 and body.jaxpr.outvars[m] is not body.jaxpr.invars[n_body + m]:
+            return None  # a bound that moves
+        stop = cx.integer(init[m] if m >= 0 else eqn.invars[n_cond + m])
+    start = cx.integer(init[k])
     if start is None or stop is None:
         return None
     length = cx.dim(maximum(stop - start, 0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 from jax.extend.core import primitives as p
@@ -154,14 +155,12 @@ def divide_by_power_of_two(cx, eqn):
     value = cx.known(y)[()]
     if not is_floating(value) or not np.isfinite(value) or abs(math.frexp(float(value))[0]) != 0.5:
         return None
-    reciprocal = value.dtype.type(1 / float(value))
-    tiny = float(np.finfo(np.float32).tiny) if value.dtype.itemsize == 2 and value.dtype.name == "bfloat16" else None
-    if tiny is None:
-        tiny = float(np.finfo(value.dtype).tiny)
-    if not (np.isfinite(reciprocal) and abs(float(reciprocal)) >= tiny and float(reciprocal) * float(value) == 1):
+    reciprocal = np.asarray(1 / float(value), value.dtype)
+    # A denormal would be flushed to zero, on its own and as an operand.
+    if not np.isfinite(reciprocal) or abs(float(reciprocal)) < jnp.finfo(value.dtype).tiny:
         return None
     aval = eqn.outvars[0].aval
-    return cx.emit(p.mul_p, [x, cx.constant(np.asarray(reciprocal), y.aval)], aval.shape, aval.dtype)
+    return cx.emit(p.mul_p, [x, cx.constant(reciprocal, y.aval)], aval.shape, aval.dtype, out_dtype=None)
 
 
 def power(cx, eqn):

@@ -6,9 +6,9 @@
 * Rows that are one axis in A form blocks of that axis. Axes outside of it (a convolution's output rows) are taken several at a
   time, so that a panel read once serves them all.
 * The reduction of one block is one call of the microkernel per group of rows: k axes that are one axis in A are its k, others its
-  table of offsets. A single long k is cut in blocks, so that a piece of a panel stays near while all rows pass it.
-* The block is computed into scratch; then the epilogue runs over it, a vector loop per row, with everything that is fused to the
-  result. If it only stores, and whole vectors do, the microkernel writes to the output itself.
+  table of offsets. A very long k is cut in blocks, so that a piece of a panel stays near while all rows pass it.
+* A strip of rows is computed into scratch; then the epilogue runs over it, a vector loop per row, with everything that is fused
+  to the result. If it only stores, and whole vectors do, the microkernel writes the block to the output itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from sod2jax.ir.box import Box
 from sod2jax.ir.contraction import Axes, Contraction, Walk, size
 from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, maximum, minimum, mod, sym
-from sod2jax.ir.loops import Buffer, Const, For, Gemm, Index, Kernel, Let, Load, Local, Ref, Stmt, Store, Value
+from sod2jax.ir.loops import Buffer, Const, For, Gemm, If, Index, Kernel, Let, Load, Local, Op, Ref, Stmt, Store, Value
 from sod2jax.lowering import microkernel
 from sod2jax.lowering.targets import Target
 
@@ -31,9 +31,10 @@ Epilogue = Callable[[Point, Value, Box], tuple[Stmt, ...]]
 
 BLOCK_ROWS = 128  # A's block of 128 x 768 f32 fills a third of a 1 MB L2; each panel element is used for 128 rows
 FEWEST_ROWS = 16  # two tiles
+STRIP_ROWS = 16  # rows between epilogues: few, for their stores then overlap with the next strip's products
 TASKS = 16  # parallel pieces that a contraction should have, if it has the rows: some per thread
-BLOCK_DEPTH = 1024  # steps of k per visit: 128 KB of a 32-column f32 panel
-I64 = np.dtype(np.int64)
+BLOCK_DEPTH = 4096  # steps of k per visit: 512 KB of a 32-column f32 panel, half of L2
+I64, BOOL = np.dtype(np.int64), np.dtype(bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +131,27 @@ class _Nest:
         return Nest(self.var, extent, tuple(self.body), locals, frozenset(keep.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What one iteration of the parallel loop computes: `rows` rows from `first` on, for `points` outer points, of one panel."""
+
+    batch: Expr
+    first_outer: Expr
+    points: Expr
+    first: Expr
+    rows: Expr
+    panel: Expr
+
+
 class _Macro(_Nest):
     """The nest of one contraction."""
 
     def __init__(self, c: Contraction, target: Target, box: Box, epilogue: Epilogue):
         super().__init__("_gt", box)
-        self.c, self.target, self.epilogue = c, target, epilogue
+        self.c, self.epilogue = c, epilogue
         self.walk: Walk = c.walk(box)
-        self.tile = microkernel.tile(target, c.dtype)
-        self.width = microkernel.panel(target, c.dtype)
-        self.locals: list[Local] = []
+        self.width, self.lanes = microkernel.panel(target, c.dtype), target.lanes(c.dtype)
+        self.locals: dict[str, Local] = {}
 
     def nest(self) -> Nest:
         c, w = self.c, self.walk
@@ -147,48 +159,70 @@ class _Macro(_Nest):
         panels = ceildiv(c.columns, self.width)
         # Blocks: at most `limit` rows, of one point of the outer rows or of as many whole ones as fit.
         limit = self.limit(panels)
-        upper = self.box.upper(inner)
-        blocks = const(1) if upper is not None and upper <= FEWEST_ROWS else ceildiv(inner, limit)
+        few = (upper := self.box.upper(inner)) is not None and upper <= FEWEST_ROWS
+        blocks = const(1) if few else ceildiv(inner, limit)
         many = const(1) if outer.value == 1 else maximum(1, floordiv(limit, maximum(1, inner)))
         chunks = ceildiv(outer, many)
-        extent = c.batches * chunks * blocks * panels
         parts = (("_gb", c.batches), ("_gc", chunks), ("_gr", blocks), ("_gp", panels))
         batch, chunk, block, panel = self.split(sym("_gt"), parts)
-        columns, last_column = self.columns(c, panel, self.width)
         first = self.define("_gm", block * limit, inner)
-        rows = inner if blocks.value == 1 else minimum(limit, inner - first)
+        rows = self.name("_gh", inner if blocks.value == 1 else minimum(limit, inner - first))
         first_outer = self.define("_gf", chunk * many, outer)
-        points = const(1) if outer.value == 1 else minimum(many, outer - first_outer)
-        rows, points, columns = (self.name(n, e) for n, e in (("_gh", rows), ("_go", points), ("_gw", columns)))
-
-        o, r, j = sym("_gx"), sym("_gy"), sym("_gj")
-        at_outer = self.box if outer.value == 1 else self.box.extend({"_gx": (0, outer - first_outer - 1)})
-        at = at_outer.extend({"_gy": (0, inner - first - 1)}).extend({"_gj": (0, last_column)})
-        flat_outer = const(0) if outer.value == 1 else first_outer + o
-        of_batch, of_outer = unflatten(c.batch, batch, at), unflatten(w.outer_rows, flat_outer, at)
-        point = {
-            **{x.var: const(0) for x in c.m},
-            **of_batch,
-            **of_outer,
-            **unflatten(w.rows, first + r, at),
-            **unflatten(c.n, panel * self.width + j, at),
-        }
-        block_row = r if outer.value == 1 else o * inner + r
-        result = Load("_gacc", block_row * self.width + j, c.dtype)
-        stores = self.epilogue(point, result, at)
-
-        base = at_outer.simplify(w.base.subs({**of_batch, **of_outer}) + w.row_stride * first)
-        target = self.direct(stores, result, at)
-        if target is None:
-            self.locals.append(Local("_gacc", c.dtype, const(BLOCK_ROWS * self.width)))
-            target = ("_gacc", o * inner * self.width if outer.value != 1 else const(0), const(self.width))
+        points = const(1) if outer.value == 1 else self.name("_go", minimum(many, outer - first_outer))
         self.offsets()
-        b_start = (batch * panels + panel) * c.depth * self.width
-        self.body += self.reduction(target, base, b_start, rows, points, columns, outer)
-        if target[0] == "_gacc":
-            loop: Stmt = For("_gy", rows, (For("_gj", columns, tuple(stores), "vector"),))
-            self.body.append(loop if outer.value == 1 else For("_gx", points, (loop,)))
-        return self.done(extent, tuple(self.locals), width=self.width)
+
+        block = _Block(batch, first_outer, points, first, rows, panel)
+        columns, _ = self.columns(c, panel, self.width)
+        if columns.value is not None:
+            self.body += self.block(block, columns)
+        else:
+            # Whole panels are loops of constant extent, without masks.
+            left = c.columns - panel * self.width
+            for compare, n in (("le", const(self.width)), ("gt", left)):
+                cond = Op(compare, (Index(const(self.width), I64), Index(left, I64)), BOOL)
+                self.body.append(If(cond, tuple(self.block(block, n))))
+        return self.done(c.batches * chunks * blocks * panels, tuple(self.locals.values()), width=self.width)
+
+    def block(self, b: _Block, columns: Expr) -> list[Stmt]:
+        """Products and epilogue of a block of rows and `columns` columns of a panel."""
+        c, w = self.c, self.walk
+        outer, inner, first, first_outer, rows = size(w.outer_rows), size(w.rows), b.first, b.first_outer, b.rows
+        # A strip of rows is multiplied and handed to the epilogue while it is in L1.
+        deep = (upper := self.box.upper(size(w.depth))) is not None and upper > BLOCK_DEPTH
+        strip = BLOCK_ROWS if deep else STRIP_ROWS
+        strips = const(1) if rows.value is not None and rows.value <= strip else ceildiv(rows, strip)
+        at = self.box
+        if outer.value != 1:
+            at = at.extend({"_gx": (0, outer - first_outer - 1)})
+            first_outer = first_outer + sym("_gx")
+        if strips.value != 1:
+            at = at.extend({"_gs": (0, (BLOCK_ROWS - 1) // strip)})
+            first = first + sym("_gs") * strip
+        of_batch, of_outer = unflatten(c.batch, b.batch, at), unflatten(w.outer_rows, first_outer, at)
+        base = at.simplify(w.base.subs({**of_batch, **of_outer}) + w.row_stride * first)
+
+        r, j = sym("_gy"), sym("_gj")
+        at = at.extend({"_gy": (0, inner - first - 1)}).extend({"_gj": (0, columns - 1)})
+        of_rows, of_columns = unflatten(w.rows, first + r, at), unflatten(c.n, b.panel * self.width + j, at)
+        single = {x.var: const(0) for x in c.m if x.extent.value == 1}
+        result = Load("_gacc", r * self.width + j, c.dtype)
+        stores = tuple(self.epilogue({**single, **of_batch, **of_outer, **of_rows, **of_columns}, result, at))
+
+        b_start = (b.batch * ceildiv(c.columns, self.width) + b.panel) * c.depth * self.width
+        if target := self.direct(stores, result, at, columns):
+            buffer, offset, stride = (x if isinstance(x, str) else x.subs({"_gs": 0}) for x in target)
+            body = self.reduction((buffer, offset, stride), base.subs({"_gs": 0}), b_start, rows, columns)
+        else:
+            self.locals["_gacc"] = Local("_gacc", c.dtype, const(strip * self.width))
+            body = []
+            if strips.value != 1:
+                body.append(Let("_gv", Index(minimum(strip, rows - sym("_gs") * strip), I64)))
+                rows = sym("_gv")
+            body += self.reduction(("_gacc", const(0), const(self.width)), base, b_start, rows, columns)
+            body.append(For("_gy", rows, (For("_gj", columns, stores, "vector"),)))
+            if strips.value != 1:
+                body = [For("_gs", strips, tuple(body))]
+        return body if outer.value == 1 else [For("_gx", b.points, tuple(body))]
 
     def limit(self, panels: Expr) -> Expr:
         """Rows of a block: BLOCK_ROWS, or fewer where there are so few panels that threads would be idle."""
@@ -210,25 +244,23 @@ class _Macro(_Nest):
         if not w.outer_depth:
             return
         count = size(w.outer_depth)
-        self.locals.append(Local("_gtab", I64, count))
+        self.locals["_gtab"] = Local("_gtab", I64, count)
         box = self.box.extend({"_gi": (0, count - 1)})
         offset = box.simplify(w.table.subs(unflatten(w.outer_depth, sym("_gi"), box)))
         self.body.append(For("_gi", count, (Store("_gtab", sym("_gi"), Index(offset, I64)),)))
 
-    def reduction(self, target, base: Expr, b_start: Expr, rows: Expr, points: Expr, columns: Expr, outer: Expr) -> list[Stmt]:
-        """The calls of the microkernel for one block."""
+    def reduction(self, target, base: Expr, b_start: Expr, rows: Expr, columns: Expr) -> list[Stmt]:
+        """The calls of the microkernel for some rows of one panel."""
         w, c = self.walk, self.c
         buffer, start, ldc = target
         depth = size(w.depth)
 
         def call(k, a_more, b_more, accumulate):
-            table = "_gtab" if w.outer_depth else None
-            gemm = Gemm(
+            return Gemm(
                 c=buffer, c_offset=start, ldc=ldc, a=c.a, a_offset=base + a_more, a_row=w.row_stride, a_col=w.depth_stride,
-                offsets=table, batch=size(w.outer_depth), b=c.panels, b_offset=b_start + b_more, rows=rows, columns=columns, k=k,
-                accumulate=accumulate, dtype=c.dtype,
+                offsets="_gtab" if w.outer_depth else None, batch=size(w.outer_depth), b=c.panels, b_offset=b_start + b_more,
+                rows=rows, columns=columns, k=k, accumulate=accumulate, dtype=c.dtype,
             )  # fmt: skip
-            return gemm if outer.value == 1 else For("_gx", points, (gemm,))
 
         upper = self.box.upper(depth)
         if w.outer_depth or (upper is not None and upper <= BLOCK_DEPTH):
@@ -239,7 +271,7 @@ class _Macro(_Nest):
         k = minimum(piece, depth - q * piece)
         return [For("_gq", pieces, (call(k, q * piece * w.depth_stride, q * piece * self.width, minimum(q, 1)),))]
 
-    def direct(self, stores: tuple[Stmt, ...], result: Load, box: Box) -> tuple[str, Expr, Expr] | None:
+    def direct(self, stores: tuple[Stmt, ...], result: Load, box: Box, columns: Expr) -> tuple[str, Expr, Expr] | None:
         """(buffer, offset, row stride) if the epilogue is nothing but a store that the microkernel can do."""
         match stores:
             case (Store(buffer, offset, value, None),) if value == result:
@@ -249,14 +281,10 @@ class _Macro(_Nest):
             case _:
                 return None
         linear = box.simplify(offset).linear(("_gy", "_gj"))
-        if linear is None or linear[0].get("_gj") != 1 or not box.known_divisible(self.c.columns, self.lanes):
+        if linear is None or linear[0].get("_gj") != 1 or not self.box.known_divisible(columns, self.lanes):
             return None
         strides, rest = linear
         return buffer, rest, strides.get("_gy", const(0))
-
-    @property
-    def lanes(self) -> int:
-        return self.target.lanes(self.c.dtype)
 
 
 def _order(c: Contraction, box: Box) -> Axes:

@@ -85,8 +85,8 @@ class Contraction:
     def stored_at(self, offset: Expr, width: int, box: Box) -> Contraction:
         """The same contraction, its panels arranged for a result that goes to `offset` (over batch, m and n vars).
 
-        A panel of `width` columns is stored in whole vectors where its columns are one axis of the result. Where they are not, for
-        the result is transposed (heads before rows) and heads are no multiple of a panel, every head gets panels of its own: the
+        A panel of `width` columns is stored in whole vectors where its columns are one axis of the result. Where they are not
+        (a transposed result, heads before rows, and heads are no multiple of a panel), every head gets panels of its own: the
         outer n axes become batch axes, along which A does not move.
         """
         if len(self.n) < 2:

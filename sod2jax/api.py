@@ -66,7 +66,7 @@ class _Compilation:
     signature: Signature
     traced: Traced
     why: str
-    seconds: float
+    seconds: float = 0.0
     version: Any = None
 
     def fits(self, call: Call) -> bool:
@@ -95,7 +95,7 @@ class JitFunction(binding.Function):
         super().__init__(
             self._miss,
             self._inline,
-            binding.as_array,
+            stages.canonicalize,
             static_argnums=arguments.static_argnums,
             static_argnames=arguments.static_argnames,
         )
@@ -105,7 +105,7 @@ class JitFunction(binding.Function):
         self._contract = contract
         self._options = options
         self._max_compiles = max_compiles
-        self._jit_options = jit_options
+        self._as_jax_jit = _jax_jit(fun, arguments, options, jit_options)
         self._lock = threading.RLock()
         self._forget()
 
@@ -161,37 +161,19 @@ class JitFunction(binding.Function):
 
     @compat.api_boundary
     def _inline(self, args, kwargs):
+        """The call as part of a JAX computation around it (or op by op, under `jax.disable_jit`)."""
+        if self._contract.given:
+            call = self._arguments.read(args, kwargs)
+            if all(isinstance(d, int) for shape in call.shapes for d in shape):
+                contract_signature(fun_name(self._fun), self._contract, call)
         return self._as_jax_jit(*args, **kwargs)
-
-    @functools.cached_property
-    def _as_jax_jit(self) -> Callable:
-        """`jax.jit` of the same function: what JAX's transformations see of us."""
-        fun = self._fun
-        if precision := self._options.precision:
-
-            @functools.wraps(fun)
-            def fun(*args, **kwargs):
-                with jax.default_matmul_precision(precision):
-                    return self._fun(*args, **kwargs)
-
-        a = self._arguments
-        return jax.jit(
-            fun,
-            static_argnums=a.static_argnums,
-            static_argnames=a.static_argnames,
-            donate_argnums=a.donate_argnums,
-            donate_argnames=a.donate_argnames,
-            **self._jit_options,
-        )
 
     @compat.api_boundary
     def _miss(self, args, kwargs, reasons: Sequence[str], key):
         """No version fits: compile one, or raise. A 1-tuple is the result of the call itself."""
-        if jax.config.jax_disable_jit:
-            return (self._fun(*args, **kwargs),)
-        if not compat.trace_state_clean():
-            return (self._inline(args, kwargs),)
         call = self._arguments.read(args, kwargs)
+        if key is None:
+            return None  # the runtime could not read a leaf, and JAX has no word for why
         with self._lock:
             family = self._families.setdefault(_family_key(call), _Family())
             signature = self._signature(call, family)
@@ -223,10 +205,10 @@ class JitFunction(binding.Function):
         traced = self._trace(args, kwargs, call, signature)
         middle = time.perf_counter()
         executable = pipeline.compile(traced, self._options)
-        seconds = time.perf_counter() - start
-        log("Finished compiling %s in %.3f s (of which tracing %.3f s)", name, seconds, middle - start)
-        done = _Compilation(signature, traced, why, seconds)
+        done = _Compilation(signature, traced, why)
         done.version = stages.make_version(traced, executable, key, tag=done)
+        done.seconds = time.perf_counter() - start
+        log("Finished compiling %s in %.3f s (of which tracing %.3f s)", name, done.seconds, middle - start)
         self.add(done.version)
         family.history.append(call.shapes)
         family.compilations.append(done)
@@ -254,6 +236,26 @@ class JitFunction(binding.Function):
             f"{past}\nThis call, {describe(call.leaves)}, needs another because {why}. Give sizes that vary a name with shapes=, "
             "mark less as static, or raise max_compiles."
         )
+
+
+def _jax_jit(fun: Callable, arguments: Arguments, options: Options, jit_options) -> Callable:
+    """`jax.jit` of the same function: what JAX's transformations see of it."""
+    inner = fun
+    if options.precision is not None:
+
+        @functools.wraps(fun)
+        def inner(*args, **kwargs):
+            with jax.default_matmul_precision(options.precision):
+                return fun(*args, **kwargs)
+
+    return jax.jit(
+        inner,
+        static_argnums=arguments.static_argnums,
+        static_argnames=arguments.static_argnames,
+        donate_argnums=arguments.donate_argnums,
+        donate_argnames=arguments.donate_argnames,
+        **jit_options,
+    )
 
 
 def _family_key(call: Call) -> tuple:

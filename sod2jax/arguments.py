@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from sod2jax import compat
+from sod2jax.errors import not_yet
 from sod2jax.specs import Leaf
 
 
@@ -108,4 +109,6 @@ def _leaf(fun: Callable, path: str, x: Any) -> Leaf:
             "non-array argument, and this argument was not marked as static using the static_argnums or static_argnames "
             "parameters of jax.jit."
         ) from None
+    if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended):
+        raise not_yet(f"argument {path!r} of dtype {aval.dtype}", remedy="Pass jax.random.key_data(key) and wrap it inside.")
     return Leaf(path, aval.dtype, tuple(aval.shape), aval.weak_type)

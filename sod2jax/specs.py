@@ -267,16 +267,14 @@ class Leaf:
     """One array argument: its path as users write it, its dtype and sizes (ints in a call, Exprs in a trace)."""
 
     path: str
-    dtype: Any
+    dtype: np.dtype
     shape: tuple
     weak_type: bool = False
     used: bool = True  # by an eqn or as an output; an unused one still gives sizes
     donated: bool = False
 
     def __str__(self):
-        return f"{np.dtype(self.dtype).name if not jax.dtypes.issubdtype(self.dtype, jax.dtypes.extended) else self.dtype}" + (
-            "[" + ",".join(map(str, self.shape)) + "]"
-        )
+        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
 
 
 def _check_rank_and_dtype(fun_name: str, spec: ShapeSpec, leaf: Leaf) -> None:

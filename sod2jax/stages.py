@@ -146,7 +146,7 @@ class Compiled(Stage):
 
     def __init__(self, trace: Trace, options: Options, executable):
         self._trace, self._options, self._executable = trace, options, executable
-        self._function = binding.Function(self._refuse, _refuse_tracers, binding.as_array)
+        self._function = binding.Function(self._refuse, _refuse_tracers, canonicalize)
         leaves = trace.inputs
         # Weak types do not matter to compiled code, and its configuration was settled when it was traced.
         key = binding.Key(trace.in_tree, (), [x.dtype for x in leaves], [len(x.shape) for x in leaves], None, None)
@@ -250,6 +250,13 @@ def mismatch_message(trace: Trace, given: Sequence[Leaf]) -> str:
 
 
 # -- a compiled trace at work
+
+
+def canonicalize(leaf) -> jax.Array:
+    """A leaf that is no plain array of the CPU (NumPy, a scalar, another device's) as one; TypeError for what cannot be one."""
+    if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.extended):
+        raise TypeError(f"Argument '{leaf}' of type {type(leaf)} has no plain dtype.")
+    return binding.as_array(leaf)
 
 
 def make_version(trace: Trace, executable, key, tag: object = None):

@@ -88,11 +88,6 @@ def trace(
     arguments: Arguments, args: tuple, kwargs: Mapping[str, Any], call: Call, signature: Signature, precision=None
 ) -> Traced:
     """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
-    for leaf in call.leaves:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
-            raise not_yet(
-                f"argument {leaf.path!r} of dtype {leaf.dtype}", remedy="Pass jax.random.key_data(key) and wrap it inside."
-            )
     scope = _scope(signature)
     with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
         try:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from sod2jax.errors import Sod2Error
-from sod2jax.ir.check_kernel import accesses, kernel_problems, writes_first
+from sod2jax.ir.check_kernel import accesses, first_touch, kernel_problems
 from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, sym
 from sod2jax.ir.program import Cond, Guard, Program, Slot
 
@@ -175,7 +175,7 @@ def _order(p: Program) -> Iterator[str]:
         by_name = {buffer.name: slot for slot, buffer in uses}
         for slot, buffer in uses:
             fresh = by_name.get(buffer.inplace) in written if buffer.inplace else False
-            if buffer.access != "w" and slot not in written and not fresh and not writes_first(kernel, buffer.name):
+            if buffer.access != "w" and slot not in written and not fresh and first_touch(kernel, buffer.name) != "write":
                 name = p.slots[slot].name
                 yield f"step {n} reads slot {slot} {name} as {buffer.name} of {kernel.name} before anything wrote it"
             if buffer.access != "r" and p.slots[slot].kind in ("input", "constant"):

@@ -1,7 +1,7 @@
 """The kernel checker: a loop-IR function refers only to what it declares, with the right dtypes and arities.
 
 * Names are scoped: a loop variable within its loop, a `Let` from its statement to the end of the block, an accumulator likewise.
-* Buffers are read and written as their access says; locals freely.
+* Buffers are read and written as their access says: "w" is read only after it is written. Locals are used freely.
 * `accesses` draws random iterations of every loop nest and gives the offsets that unmasked loads and stores have there, so that
   the Program checker can hold them against the sizes of buffers. What an `If`, a mask or an indirect index decides is left out.
 """
@@ -37,6 +37,11 @@ def kernel_problems(kernel: Kernel) -> Iterator[str]:
     if kernel.var in sizes:
         yield f"the parallel variable {kernel.var} is a size, too"
     yield from _Scope(kernel).block(kernel.body, sizes | {kernel.var}, {})
+    yield from (
+        f"buffer {b.name} has access 'w' and is read before it is written"
+        for b in kernel.buffers
+        if b.access == "w" and first_touch(kernel, b.name) == "read"
+    )
 
 
 class _Scope:
@@ -140,8 +145,8 @@ class _Scope:
 # -- order
 
 
-def writes_first(kernel: Kernel, buffer: str) -> bool:
-    """Whether the first statement of the body that touches `buffer` writes it and does not read it: then it may be fresh."""
+def first_touch(kernel: Kernel, buffer: str) -> str | None:
+    """What the first statement that touches `buffer` does: "read" it (too), or only "write" it, so that it may be fresh."""
 
     def first(stmts) -> str | None:
         for s in stmts:
@@ -165,7 +170,7 @@ def writes_first(kernel: Kernel, buffer: str) -> bool:
             return v.buffer == buffer or reads(v.where)
         return isinstance(v, Op) and any(map(reads, v.args))
 
-    return first(kernel.body) == "write"
+    return first(kernel.body)
 
 
 # -- random iterations
@@ -226,5 +231,3 @@ def accesses(kernel: Kernel, sizes, rng: np.random.Generator) -> Iterator[tuple[
             yield from one(g.a, g.a_offset + (g.rows - 1) * g.a_row + (g.k - 1) * g.a_col, values, some)
 
     yield from into(kernel.var, kernel.extent, sizes, np.ones(sizes.count, bool), kernel.body)
-
-

@@ -40,7 +40,7 @@ class Target:
 
     @property
     def is_aarch64(self) -> bool:
-        return self.triple.startswith("aarch64")
+        return self.triple.startswith(("aarch64", "arm64"))
 
 
 def compute_bits(dtype) -> int:

@@ -68,6 +68,11 @@ def _make_aval(shape, code: int, weak_type: bool):
     return compat.ShapedArray(shape, _DTYPES[code], weak_type=weak_type)
 
 
+def _scalar_info(x) -> tuple[int, bool]:
+    aval = compat.abstractify(x)
+    return _CODES[compat.canonical_dtype(aval.dtype)], aval.weak_type
+
+
 _runtime.setup(
     **compat.runtime_names(),
     tracer_type=compat.Tracer,
@@ -76,7 +81,10 @@ _runtime.setup(
     dtype_name=lambda code: _DTYPES[code].name if code in _DTYPES else f"dtype {code:#x}",
     is_local=_is_local,
     is_row_major=compat.is_row_major,
+    dtype_of=_DTYPES.__getitem__,
+    scalar_info=_scalar_info,
     device=cpu_device(),
+    devices=[cpu_device()],
     sharding=jax.sharding.SingleDeviceSharding(cpu_device()),
     as_array=as_array,
     shape_error=errors.ShapeError,

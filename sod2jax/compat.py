@@ -203,6 +203,7 @@ def is_row_major(x) -> bool:
 
 def runtime_names() -> dict[str, Any]:
     """JAX's own functions that the call path uses at every call, in the spelling that costs least."""
+    from jaxlib import xla_client as _xla_client
     from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
 
     array = _jax.ArrayImpl
@@ -217,7 +218,10 @@ def runtime_names() -> dict[str, Any]:
         "array_from_dlpack": _jax.dlpack_managed_tensor_to_buffer,
         "result_handler": _jax.array_result_handler,
         "trace_context": _config.trace_context,
-        "trace_state": _core.trace_ctx,
+        "put_array": _xla_client.batched_device_put,
+        "zero_copy": _jax.HostBufferSemantics.ZERO_COPY,
+        "trace_state": _core.trace_state_strong_ref,
         "top_trace": _core.eval_trace,
         "disable_jit": _config.disable_jit,
+        "enable_x64": _config.enable_x64,
     }

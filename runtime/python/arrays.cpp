@@ -1,9 +1,15 @@
 // An output's way to the user:
 //  * a block of the pool, whose header has room for a DLPack tensor: nothing else is allocated;
-//  * DLPack hands it to JAX, which calls the deleter when the buffer's last holder is gone (arrays, NumPy views, running
-//    computations), from whatever thread that is: then the block is idle again;
-//  * arrays from DLPack are committed and strongly typed; a result handler of JAX turns that into what jax.jit returns.
+//  * small ones go as a NumPy array through the function behind jax.device_put, the cheapest entrance that JAX has; it releases
+//    them at its next call;
+//  * large ones go through DLPack, whose deleter is called at once when the buffer's last holder is gone (arrays, NumPy views,
+//    running computations), from whatever thread that is. Such arrays are committed and strongly typed; a result handler of JAX
+//    turns that into what jax.jit returns.
 #include "arrays.h"
+
+#include "host_arrays.h"
+
+#include <algorithm>
 
 namespace nb = nanobind;
 
@@ -30,6 +36,7 @@ struct DLManagedTensor {
   void (*deleter)(DLManagedTensor *);
 };
 
+constexpr int64_t kMostPut = 1 << 18; // bytes
 constexpr int64_t kMostDims = 24;
 struct Header {
   DLManagedTensor managed;
@@ -54,6 +61,47 @@ void drop_capsule(PyObject *capsule) {
     PyErr_Clear();
 }
 
+void drop(void *block) { sod2_block_put(block); }
+
+// By DLPack: works for every size and gives large blocks back at once, but costs a microsecond more.
+PyObject *import_block(void *block, OutputKind *kind, bool committed) {
+  auto *header = reinterpret_cast<Header *>(static_cast<char *>(block) - kHeaderAt);
+  auto rank = static_cast<int64_t>(kind->dims.size());
+  if (rank > kMostDims) {
+    drop(block);
+    PyErr_Format(PyExc_ValueError, "outputs have at most %lld axes", static_cast<long long>(kMostDims));
+    return nullptr;
+  }
+  std::copy(kind->dims.begin(), kind->dims.end(), header->shape);
+  header->managed = {{block,
+                      {1, 0}, // kDLCPU
+                      static_cast<int32_t>(rank),
+                      {static_cast<uint8_t>(kind->dtype >> 8), static_cast<uint8_t>(kind->dtype & 0xff), 1},
+                      header->shape,
+                      nullptr,
+                      0},
+                     block,
+                     give_block_back};
+  PyObject *capsule = PyCapsule_New(&header->managed, "dltensor", drop_capsule);
+  if (!capsule) {
+    drop(block);
+    return nullptr;
+  }
+  PyObject *arguments[] = {capsule, jax.device, Py_None, Py_False};
+  nb::object array = nb::steal(PyObject_Vectorcall(jax.array_from_dlpack, arguments, 4, nullptr));
+  Py_DECREF(capsule);
+  if (!array.is_valid())
+    return nullptr;
+  nb::object &handler = kind->handlers[committed];
+  if (!handler.is_valid()) {
+    PyObject *values[] = {kind->aval.ptr(), jax.sharding, committed ? Py_True : Py_False, Py_True};
+    handler = nb::steal(PyObject_Vectorcall(jax.result_handler, values, 4, nullptr));
+    if (!handler.is_valid())
+      return nullptr;
+  }
+  return call(handler.ptr(), array.ptr());
+}
+
 } // namespace
 
 void *take_block(int64_t bytes) {
@@ -63,43 +111,35 @@ void *take_block(int64_t bytes) {
   return block;
 }
 
-void drop_block(void *block) { sod2_block_put(block); }
+void drop_block(void *block) { drop(block); }
 
-PyObject *array_of_block(void *block, const int64_t *dims, int64_t rank, int64_t dtype) {
-  auto *header = reinterpret_cast<Header *>(static_cast<char *>(block) - kHeaderAt);
-  if (rank > kMostDims) {
-    drop_block(block);
-    PyErr_Format(PyExc_ValueError, "outputs have at most %lld axes", static_cast<long long>(kMostDims));
-    return nullptr;
-  }
-  for (int64_t i = 0; i < rank; ++i)
-    header->shape[i] = dims[i];
-  header->managed = {{block,
-                      {1, 0}, // kDLCPU
-                      static_cast<int32_t>(rank),
-                      {static_cast<uint8_t>(dtype >> 8), static_cast<uint8_t>(dtype & 0xff), 1},
-                      header->shape,
-                      nullptr,
-                      0},
-                     block,
-                     give_block_back};
-  PyObject *capsule = PyCapsule_New(&header->managed, "dltensor", drop_capsule);
-  if (!capsule) {
-    drop_block(block);
-    return nullptr;
-  }
-  PyObject *arguments[] = {capsule, jax.device, Py_None, Py_False};
-  PyObject *array = PyObject_Vectorcall(jax.array_from_dlpack, arguments, 4, nullptr);
-  Py_DECREF(capsule);
-  return array;
+OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, int64_t bytes, bool weak_type) {
+  OutputKind kind;
+  kind.dims.assign(dims, dims + rank);
+  kind.dtype = dtype;
+  kind.bytes = bytes;
+  nb::list shape;
+  for (int64_t dim : kind.dims)
+    shape.append(dim);
+  kind.aval = nb::handle(jax.make_aval)(nb::tuple(shape), dtype, weak_type);
+  kind.numpy_dtype = nb::handle(jax.dtype_of)(dtype);
+  return kind;
 }
 
-nb::object make_handler(const int64_t *dims, int64_t rank, int64_t dtype, bool weak_type, bool committed) {
-  nb::list shape;
-  for (int64_t i = 0; i < rank; ++i)
-    shape.append(dims[i]);
-  nb::object aval = nb::handle(jax.make_aval)(nb::tuple(shape), dtype, weak_type);
-  return nb::handle(jax.result_handler)(aval, nb::handle(jax.sharding), committed, true);
+PyObject *array_of_block(void *block, OutputKind *kind, bool committed) {
+  if (kind->bytes > kMostPut || jax.put_array == Py_None)
+    return import_block(block, kind, committed);
+  nb::object array =
+      nb::steal(host_array_of_block(block, kind->dims.data(), static_cast<int64_t>(kind->dims.size()), kind->numpy_dtype.ptr()));
+  if (!array.is_valid())
+    return nullptr;
+  nb::object arrays = nb::steal(PyList_New(1));
+  if (!arrays.is_valid())
+    return nullptr;
+  PyList_SET_ITEM(arrays.ptr(), 0, Py_NewRef(array.ptr()));
+  PyObject *values[] = {kind->aval.ptr(),       jax.sharding, arrays.ptr(),  jax.devices,
+                        committed ? Py_True : Py_False, Py_False, jax.zero_copy, Py_True};
+  return PyObject_Vectorcall(jax.put_array, values, 8, nullptr);
 }
 
 } // namespace sod2py

@@ -12,10 +12,17 @@ namespace sod2py {
 void *take_block(int64_t bytes);
 void drop_block(void *block);
 
-// A committed jax.Array of that memory, which goes back to the pool when the last holder is gone. Takes the block, even if it fails.
-PyObject *array_of_block(void *block, const int64_t *dims, int64_t rank, int64_t dtype);
+// What outputs of one shape share; made once per shape.
+struct OutputKind {
+  std::vector<int64_t> dims;
+  int64_t dtype = 0, bytes = 0;
+  nanobind::object aval, numpy_dtype;
+  nanobind::object handlers[2]; // of JAX: uncommitted, committed; only where arrays come from DLPack
+};
+OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, int64_t bytes, bool weak_type);
 
-// Makes of such an array the one that a call returns: with this aval and `committed` as jax.jit would have it.
-nanobind::object make_handler(const int64_t *dims, int64_t rank, int64_t dtype, bool weak_type, bool committed);
+// A jax.Array of that memory, as jax.jit would return it. The block goes back to the pool when the last holder is gone; it is
+// taken even if this fails.
+PyObject *array_of_block(void *block, OutputKind *kind, bool committed);
 
 } // namespace sod2py

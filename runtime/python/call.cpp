@@ -5,8 +5,6 @@
 //  * results are put into the tree that the function returned.
 #include "call.h"
 
-#include "arrays.h"
-
 #include <algorithm>
 
 namespace nb = nanobind;
@@ -17,7 +15,8 @@ namespace {
 bool check_donation(const Version &version, const Work &work) {
   for (int64_t donated : version.donated)
     for (size_t i = 0; i < work.values.size(); ++i)
-      if (static_cast<int64_t>(i) != donated && work.values[i].array == work.values[static_cast<size_t>(donated)].array) {
+      if (static_cast<int64_t>(i) != donated && work.values[i].array &&
+          work.values[i].array == work.values[static_cast<size_t>(donated)].array) {
         bool twice = std::find(version.donated.begin(), version.donated.end(), i) != version.donated.end();
         PyErr_Format(jax.runtime_error,
                      twice ? "INVALID_ARGUMENT: Attempt to donate the same buffer twice in Execute() (flattened argument %zu). "
@@ -28,27 +27,6 @@ bool check_donation(const Version &version, const Work &work) {
         return false;
       }
   return true;
-}
-
-PyObject *finish_output(Version *version, Version::Sizes *sizes, size_t i, bool committed, void *block) {
-  const sod2_tensor_info &info = version->program->output_infos()[i];
-  const int64_t *dims = sod2_plan_output_dims(sizes->plan, static_cast<int64_t>(i));
-  PyObject *array = array_of_block(block, dims, info.rank, info.dtype);
-  if (!array)
-    return nullptr;
-  nb::object &handler = sizes->handlers[i][committed];
-  if (!handler.is_valid()) {
-    try {
-      handler = make_handler(dims, info.rank, info.dtype, version->out_weak_types[i], committed);
-    } catch (nb::python_error &error) {
-      error.restore();
-      Py_DECREF(array);
-      return nullptr;
-    }
-  }
-  PyObject *result = call(handler.ptr(), array);
-  Py_DECREF(array);
-  return result;
 }
 
 PyObject *put_into_tree(Version *version, std::vector<PyObject *> *results) {
@@ -189,8 +167,8 @@ Read read_leaves(Signature *signature, PyObject *canonicalize, Work *work, size_
     LeafValue &value = work->values[i];
     value = {};
     value.object = work->leaves[i];
-    Read read = read_leaf(&value, &signature->leaves[i], canonicalize, signature->needed[i], signature->prepared[i],
-                          &work->owned);
+    Read read = read_leaf(&value, &signature->leaves[i], canonicalize,
+                          {signature->needed[i] != 0, signature->prepared[i] != 0, true}, &work->owned);
     if (read != Read::Ok) {
       *at = i;
       return read;
@@ -211,7 +189,7 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
   }
   size_t outputs = version->program->output_infos().size();
   for (size_t i = 0; i < outputs; ++i) {
-    void *block = take_block(sod2_plan_output_bytes(sizes->plan, static_cast<int64_t>(i)));
+    void *block = take_block(sizes->outputs[i].bytes);
     if (!block)
       return nullptr;
     work->blocks.push_back(block);
@@ -225,13 +203,16 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
   for (size_t i = 0; i < outputs; ++i) {
     void *block = work->blocks[i];
     work->blocks[i] = nullptr;
-    PyObject *result = finish_output(version, sizes.get(), i, committed, block);
+    PyObject *result = array_of_block(block, &sizes->outputs[i], committed);
     if (!result)
       return nullptr;
     work->results.push_back(result);
   }
   for (int64_t donated : version->donated) {
-    PyObject *none = call(jax.delete_array, work->values[static_cast<size_t>(donated)].array);
+    PyObject *array = work->values[static_cast<size_t>(donated)].array;
+    if (!array) // NumPy's, which cannot be donated
+      continue;
+    PyObject *none = call(jax.delete_array, array);
     if (!none)
       return nullptr;
     Py_DECREF(none);

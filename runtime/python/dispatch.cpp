@@ -55,7 +55,7 @@ PyObject *call_inline(State *state, const Arguments &arguments) {
 
 // 1: JAX wants the function itself, not what was compiled of it; 0: not; -1: error.
 int must_inline() {
-  PyObject *trace = PyObject_GetAttr(jax.trace_state, names.trace);
+  PyObject *trace = PyObject_GetAttr(jax.trace_state, names.value);
   if (!trace)
     return -1;
   Py_DECREF(trace); // a running trace is kept alive by its owner
@@ -234,7 +234,7 @@ nb::object make_key(Attempt *attempt) {
     Leaf leaf;
     std::vector<nb::object> owned;
     value.object = object.ptr();
-    Read read = read_leaf(&value, &leaf, attempt->state->canonicalize.ptr(), false, false, &owned);
+    Read read = read_leaf(&value, &leaf, attempt->state->canonicalize.ptr(), {false, false, false}, &owned);
     leaf.forget();
     if (read == Read::Tracer)
       attempt->give(call_inline(attempt->state, attempt->arguments));

@@ -1,9 +1,15 @@
 // How a leaf is read, cheapest way first:
 //  * the same array object as in the last call: only ask whether it was deleted;
 //  * another jax.Array: aval (cached by identity), sharding (cached by identity), wait until it is ready, pointer;
+//  * a NumPy array in order and in a dtype that JAX keeps, a Python scalar: in place;
 //  * a Tracer: the caller inlines the function;
 //  * anything else: the `canonicalize` callback makes a jax.Array of it, or raises.
 #include "inputs.h"
+
+#include "host_arrays.h"
+
+#include <algorithm>
+#include <cstring>
 
 #include <unordered_map>
 
@@ -15,6 +21,7 @@ namespace {
 constexpr size_t kMostAvals = 8192, kMostShardings = 64;
 
 std::unordered_map<PyObject *, AvalInfo> *avals = new std::unordered_map<PyObject *, AvalInfo>();
+std::unordered_multimap<uint64_t, AvalInfo> *plain = new std::unordered_multimap<uint64_t, AvalInfo>();
 uint64_t generation = 1;
 std::unordered_map<PyObject *, std::pair<nb::object, bool>> *shardings =
     new std::unordered_map<PyObject *, std::pair<nb::object, bool>>();
@@ -122,6 +129,88 @@ bool read_aval(PyObject *array, LeafValue *value) {
   return value->info != nullptr;
 }
 
+// Whoever holds a pointer from before sees another generation and asks again. The old ones live until the next time, since the
+// call at hand may hold some.
+void make_room() {
+  if (avals->size() + plain->size() < kMostAvals)
+    return;
+  static auto *old_avals = new std::unordered_map<PyObject *, AvalInfo>();
+  static auto *old_plain = new std::unordered_multimap<uint64_t, AvalInfo>();
+  old_avals->clear();
+  old_avals->swap(*avals);
+  old_plain->clear();
+  old_plain->swap(*plain);
+  ++generation;
+}
+
+// What JAX makes of a Python scalar of this type: dtype and weak type. Depends on the x64 flag only.
+const std::pair<int64_t, bool> *scalar_kind(PyObject *object, bool x64) {
+  static std::unordered_map<PyTypeObject *, std::pair<int64_t, bool>> kinds[2];
+  auto found = kinds[x64].find(Py_TYPE(object));
+  if (found == kinds[x64].end()) {
+    nb::object info = nb::steal(call(jax.scalar_info, object));
+    if (!info.is_valid())
+      return nullptr;
+    auto kind = std::make_pair(nb::cast<int64_t>(info[0]), nb::cast<bool>(info[1]));
+    found = kinds[x64].emplace(Py_TYPE(object), kind).first;
+  }
+  return &found->second;
+}
+
+template <typename T> void put(LeafValue *value, T number) { std::memcpy(value->scalar, &number, sizeof number); }
+
+// Whether the object is a Python scalar that was written to `value->scalar`.
+bool read_scalar(PyObject *object, LeafValue *value) {
+  bool is_bool = PyBool_Check(object), is_int = PyLong_CheckExact(object), is_float = PyFloat_CheckExact(object);
+  if (!is_bool && !is_int && !is_float)
+    return false;
+  const std::pair<int64_t, bool> *kind = scalar_kind(object, x64_enabled());
+  if (!kind) {
+    PyErr_Clear();
+    return false;
+  }
+  switch (kind->first) {
+  case 6 << 8 | 8:
+    put<char>(value, object == Py_True);
+    break;
+  case 0 << 8 | 32:
+  case 0 << 8 | 64: {
+    int overflow = 0;
+    long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
+    bool narrow = (kind->first & 0xff) == 32;
+    if (overflow || (narrow && (number < INT32_MIN || number > INT32_MAX)))
+      return false; // JAX has words for it
+    narrow ? put(value, static_cast<int32_t>(number)) : put(value, static_cast<int64_t>(number));
+    break;
+  }
+  case 2 << 8 | 32:
+    put(value, static_cast<float>(PyFloat_AS_DOUBLE(object)));
+    break;
+  case 2 << 8 | 64:
+    put(value, PyFloat_AS_DOUBLE(object));
+    break;
+  default:
+    return false;
+  }
+  value->info = plain_info(kind->first, nullptr, 0, kind->second);
+  value->data = value->scalar;
+  return true;
+}
+
+bool read_host_array(PyObject *object, LeafValue *value, std::vector<nb::object> *owned) {
+  nb::object array = nb::steal(array_of_scalar(object));
+  if (!array.is_valid())
+    PyErr_Clear();
+  HostView view;
+  if (view_host_array(array.is_valid() ? array.ptr() : object, &view) != Host::Viewed)
+    return false;
+  if (array.is_valid())
+    owned->push_back(std::move(array));
+  value->info = plain_info(view.dtype, view.dims, view.rank, false);
+  value->data = view.data;
+  return true;
+}
+
 void remember(Leaf *leaf, const LeafValue &value, bool prepared) {
   bool again = leaf->seen == value.object; // twice at one address: probably a weight, so it is worth a weak reference
   leaf->forget();
@@ -168,21 +257,28 @@ const AvalInfo *aval_info(PyObject *aval) {
     PyErr_Format(PyExc_TypeError, "%R is no shape of an array", aval);
     return nullptr;
   }
-  if (avals->size() >= kMostAvals) {
-    // Whoever holds a pointer from before sees another generation and asks again. The old ones live until the next time, since
-    // the call at hand may hold some.
-    static auto *old = new std::unordered_map<PyObject *, AvalInfo>();
-    old->clear();
-    old->swap(*avals);
-    ++generation;
-  }
+  make_room();
   return &avals->emplace(aval, std::move(info)).first->second;
 }
 
-Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, bool needed, bool prepared,
-               std::vector<nb::object> *owned) {
+const AvalInfo *plain_info(int64_t dtype, const int64_t *dims, int64_t rank, bool weak_type) {
+  uint64_t hash = static_cast<uint64_t>(dtype) * 2 + weak_type;
+  for (int64_t i = 0; i < rank; ++i)
+    hash = (hash ^ static_cast<uint64_t>(dims[i])) * 0xff51afd7ed558ccdu;
+  auto range = plain->equal_range(hash);
+  for (auto i = range.first; i != range.second; ++i) {
+    const AvalInfo &info = i->second;
+    if (info.dtype == dtype && info.weak_type == weak_type && static_cast<int64_t>(info.dims.size()) == rank &&
+        std::equal(dims, dims + rank, info.dims.begin()))
+      return &info;
+  }
+  make_room();
+  return &plain->emplace(hash, AvalInfo{nb::none(), dtype, weak_type, std::vector<int64_t>(dims, dims + rank)})->second;
+}
+
+Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted wanted, std::vector<nb::object> *owned) {
   PyObject *object = value->object;
-  if (same_array_as_before(leaf, object, needed)) {
+  if (same_array_as_before(leaf, object, wanted.needed)) {
     PyObject *deleted = call(jax.is_deleted, object);
     if (!deleted)
       return Read::Error;
@@ -204,6 +300,8 @@ Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, bool needed
     if (in_place < 0)
       return Read::Error;
     own = in_place;
+  } else if (wanted.in_place && (read_host_array(object, value, owned) || read_scalar(object, value))) {
+    return Read::Ok;
   } else {
     int tracer = PyObject_IsInstance(object, jax.tracer_type);
     if (tracer)
@@ -224,11 +322,11 @@ Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, bool needed
       return Read::Error;
     value->committed = false;
   }
-  if (needed && !read_data(value->array, &value->data))
+  if (wanted.needed && !read_data(value->array, &value->data))
     return Read::Error;
   value->token = 0;
   if (own) {
-    remember(leaf, *value, prepared);
+    remember(leaf, *value, wanted.prepared);
     value->token = leaf->token;
   }
   return Read::Ok;

@@ -25,6 +25,12 @@ void setup(nb::kwargs given) {
       {"check_if_deleted", &jax.check_if_deleted},
       {"array_from_dlpack", &jax.array_from_dlpack},
       {"result_handler", &jax.result_handler},
+      {"put_array", &jax.put_array},
+      {"zero_copy", &jax.zero_copy},
+      {"devices", &jax.devices},
+      {"enable_x64", &jax.enable_x64},
+      {"scalar_info", &jax.scalar_info},
+      {"dtype_of", &jax.dtype_of},
       {"make_aval", &jax.make_aval},
       {"dtype_code", &jax.dtype_code},
       {"dtype_name", &jax.dtype_name},
@@ -50,7 +56,7 @@ void setup(nb::kwargs given) {
   }
   names = {PyUnicode_InternFromString("aval"),       PyUnicode_InternFromString("_sharding"),
            PyUnicode_InternFromString("_committed"), PyUnicode_InternFromString("value"),
-           PyUnicode_InternFromString("trace"),      PyUnicode_InternFromString("unflatten")};
+           PyUnicode_InternFromString("unflatten")};
   jax.ready = true;
 }
 

@@ -19,6 +19,9 @@ struct JaxNames {
   PyObject *check_if_deleted;      // raises JAX's own words
   PyObject *array_from_dlpack;     // (capsule, device, stream, copy) -> jax.Array
   PyObject *result_handler;        // (aval, sharding, committed, skip_checks) -> (array -> array with that aval)
+  PyObject *put_array;             // (aval, sharding, arrays, devices, committed, copy, semantics, x64) -> jax.Array
+  PyObject *zero_copy;             // the semantics that share memory
+  PyObject *devices;               // [device]
   PyObject *make_aval;             // (shape, dtype code, weak_type) -> aval
   PyObject *dtype_code;            // dtype -> code
   PyObject *dtype_name;            // code -> "float32"
@@ -26,7 +29,10 @@ struct JaxNames {
   PyObject *is_row_major;          // array -> bool, for arrays whose layout was chosen by someone
   PyObject *device, *sharding;     // where outputs live
   PyObject *trace_context;         // () -> tuple: what a trace depends on
-  PyObject *trace_state, *top_trace; // `trace_state.trace` is top_trace outside of all transformations
+  PyObject *trace_state, *top_trace; // `trace_state.value` is top_trace outside of all transformations
+  PyObject *enable_x64;            // its `value` is the flag
+  PyObject *scalar_info;           // Python scalar -> (dtype code, weak_type)
+  PyObject *dtype_of;              // code -> NumPy dtype
   PyObject *disable_jit;           // its `value` is True under jax.disable_jit()
   PyObject *as_array;              // anything array-like -> a jax.Array on the CPU
   PyObject *shape_error, *guard_error, *memory_error, *runtime_error;
@@ -35,7 +41,7 @@ struct JaxNames {
 extern JaxNames jax;
 
 struct Names { // interned attribute names
-  PyObject *aval, *sharding, *committed, *value, *trace, *unflatten;
+  PyObject *aval, *sharding, *committed, *value, *unflatten;
 };
 extern Names names;
 

@@ -1,5 +1,6 @@
 // sod2jax._runtime: the C++ runtime for Python. Import sod2jax.binding instead, which sets it up.
 #include "function.h"
+#include "host_arrays.h"
 
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -53,6 +54,8 @@ PyType_Slot program_slots[] = {{Py_tp_traverse, reinterpret_cast<void *>(program
 } // namespace
 
 NB_MODULE(_runtime, m) {
+  if (!sod2py::init_numpy())
+    throw nb::python_error();
   m.doc() = "The C++ runtime of sod2jax; import sod2jax.binding instead.";
   m.def("setup", &sod2py::setup, "Hands the names of JAX in, once per process.");
   m.def("threads", &sod2_threads, "Number of threads that run a program, the caller's included.");

@@ -131,14 +131,15 @@ nb::list Program::execute(nb::list arrays, std::vector<int64_t> *step_ns) {
   if (nb::len(arrays) != inputs_.size())
     throw nb::value_error(("the program has " + std::to_string(inputs_.size()) + " inputs").c_str());
   std::vector<nb::object> owned;
+  std::vector<LeafValue> values(inputs_.size());
   std::vector<sod2_input> inputs;
   std::vector<int64_t> dims;
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    LeafValue value;
+    LeafValue &value = values[i];
     Leaf leaf;
     nb::object array = arrays[i];
     value.object = array.ptr();
-    Read read = read_leaf(&value, &leaf, jax.as_array, true, false, &owned);
+    Read read = read_leaf(&value, &leaf, jax.as_array, {true, false, true}, &owned);
     leaf.forget();
     if (read == Read::Error)
       throw nb::python_error();
@@ -178,8 +179,10 @@ nb::list Program::execute(nb::list arrays, std::vector<int64_t> *step_ns) {
   }
   nb::list results;
   for (size_t i = 0; i < outputs_.size(); ++i) {
-    const int64_t *shape = sod2_plan_output_dims(reference.plan, static_cast<int64_t>(i));
-    nb::object array = nb::steal(array_of_block(blocks[i], shape, outputs_[i].rank, outputs_[i].dtype));
+    auto output = static_cast<int64_t>(i);
+    OutputKind kind = make_output_kind(sod2_plan_output_dims(reference.plan, output), outputs_[i].rank, outputs_[i].dtype,
+                                       sod2_plan_output_bytes(reference.plan, output), false);
+    nb::object array = nb::steal(array_of_block(blocks[i], &kind, false));
     if (!array.is_valid()) {
       std::for_each(blocks.begin() + static_cast<int64_t>(i) + 1, blocks.end(), drop_block);
       throw nb::python_error();

@@ -159,7 +159,12 @@ Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *contex
     sod2_plan_describe(found->plan, &found->info);
     found->hash = hash;
     found->dims = std::move(dims);
-    found->handlers.resize(program->output_infos().size());
+    for (size_t i = 0; i < out_weak_types.size(); ++i) {
+      const sod2_tensor_info &info = program->output_infos()[i];
+      auto output = static_cast<int64_t>(i);
+      found->outputs.push_back(make_output_kind(sod2_plan_output_dims(found->plan, output), info.rank, info.dtype,
+                                                sod2_plan_output_bytes(found->plan, output), out_weak_types[i]));
+    }
     if (all_sizes_.size() < kMostSizes)
       all_sizes_.push_back(found);
     else

@@ -1,9 +1,9 @@
 #pragma once
+#include "arrays.h"
 #include "inputs.h"
 #include "program.h"
 #include "template.h"
 
-#include <array>
 #include <memory>
 
 namespace sod2py {
@@ -36,7 +36,7 @@ public:
     std::vector<int64_t> dims;
     sod2_plan *plan = nullptr;
     sod2_plan_info info = {};
-    std::vector<std::array<nanobind::object, 2>> handlers; // of each output: uncommitted, committed; made when needed
+    std::vector<OutputKind> outputs;
     ~Sizes() { sod2_plan_release(plan); }
   };
   enum class Fit { Yes, No, Contract, Error };

@@ -16,6 +16,7 @@ from jax._src import api_util as _api_util
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import dtypes as _dtypes
+from jax._src import sharding_impls as _sharding_impls
 from jax._src import source_info_util as _source_info
 from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
@@ -153,6 +154,11 @@ def escaped_tracer_error(tracer) -> Exception:
 def lifted_values(traced) -> tuple:
     """What `jax.jit(...).trace` closed over and cannot keep as a constant: leaked tracers, mutable arrays."""
     return tuple(traced._consts)
+
+
+def is_unspecified(sharding) -> bool:
+    """Whether this is the default of `jax.jit`'s in_shardings and out_shardings."""
+    return isinstance(sharding, _sharding_impls.UnspecifiedValue)
 
 
 def export_constraints(dim) -> tuple[str, ...]:

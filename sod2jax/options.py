@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from sod2jax import compat
 from sod2jax.errors import SpecError, not_yet
 
 BACKENDS = ("auto", "cpu")
@@ -45,7 +46,7 @@ def make_options(
     if buckets is not None:
         raise not_yet("buckets= of sod2.jit", remedy="Without it one compilation serves every size exactly.")
     for name, value in (("in_shardings", in_shardings), ("out_shardings", out_shardings)):
-        if value is not None and value is not ... and type(value).__name__ != "UnspecifiedValue":
+        if value is not None and not compat.is_unspecified(value):
             raise not_yet(f"{name}= of sod2.jit", remedy="sod2jax runs on one device; use jax.jit for sharded computations.")
     known = _compiler_options(compiler_options)
     return Options(backend, _precision(precision), known.get("cpu"), frozenset(known.get("disable", ())))

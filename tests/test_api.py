@@ -483,27 +483,21 @@ def test_unsupported_primitive_names_line_and_way_out():
         sod2.jit(solve)(ones(2, 2))
 
 
-@pytest.mark.parametrize(
-    ("options", "kind", "words"),
-    [
-        ({"backend": "opencl"}, errors.UnsupportedError, "backend='opencl'.*not supported yet"),
-        ({"backend": "abacus"}, errors.SpecError, "must be one of 'auto', 'cpu'"),
-        ({"buckets": "auto"}, errors.UnsupportedError, "buckets=.*not supported yet"),
-        ({"in_shardings": "x"}, errors.UnsupportedError, "in_shardings=.*not supported yet"),
-        ({"out_shardings": "x"}, errors.UnsupportedError, "out_shardings=.*not supported yet"),
-        ({"compiler_options": {"xla_cpu_x": 1}}, errors.SpecError, "No such compile option: 'xla_cpu_x'"),
-        ({"compiler_options": 3}, errors.SpecError, "must be a dict"),
-        ({"precision": "gigantic"}, errors.SpecError, "precision='gigantic'"),
-        ({"shapes": (3,)}, errors.SpecError, "None and strings"),
-        ({"constraints": "n <= 3"}, errors.SpecError, "without shapes="),
-    ],
-)
-def test_options(options, kind, words):
-    with pytest.raises(kind, match=words):
-        sod2.jit(f, **options)
+def test_options_are_checked_when_decorating():
+    with pytest.raises(errors.UnsupportedError, match=r"buckets=.*not supported yet"):
+        sod2.jit(f, buckets="auto")
+    with pytest.raises(errors.SpecError, match="None and strings"):
+        sod2.jit(f, shapes=(3,))
 
 
-def test_precision_and_cpu_are_accepted():
+def test_precision_is_that_of_the_trace():
     for p in ("highest", "default", "float32", jax.lax.Precision.HIGHEST):
-        same(sod2.jit(lambda x: x @ x, precision=p)(ones(2, 2)), ones(2, 2) @ ones(2, 2))
-    sod2.jit(f, backend="cpu", compiler_options={})
+        g = sod2.jit(lambda x: x @ x, precision=p)
+        same(g(ones(2, 2)), ones(2, 2) @ ones(2, 2))
+    text = sod2.jit(lambda x: x @ x, precision="highest").lower(ones(2, 2)).as_text("jaxpr")
+    assert "precision=(Precision.HIGHEST, Precision.HIGHEST)" in text
+
+
+def test_parts_of_the_compiler_can_be_disabled():
+    g = sod2.jit(lambda x: jnp.tanh(x) + 1, compiler_options={"disable": ["fusion", "memory"]})
+    same(g(ones(5)), jnp.tanh(ones(5)) + 1)

@@ -1,0 +1,71 @@
+"""The private names of JAX do what sod2jax takes them for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+from sod2jax import compat
+
+
+def test_lines_are_the_users():
+    def model(x):
+        return jnp.where(x > 0, x, 0.0)
+
+    jaxpr = jax.make_jaxpr(model)(1.0).jaxpr
+    for eqn in jaxpr.eqns:
+        assert "test_compat.py" in compat.user_line(eqn)
+        assert "model" in compat.user_line(eqn)
+    assert "test_lines_are_the_users" in compat.current_user_line()
+
+
+def test_state_of_the_trace():
+    assert compat.trace_state_clean()
+    seen = []
+    jax.jit(lambda x: seen.append((compat.trace_state_clean(), compat.trace_is_top_level())) or x)(1.0)
+    assert seen == [(False, False)]
+    jax.vmap(lambda x: seen.append(compat.trace_state_clean()) or x)(jnp.ones(2))
+    assert seen[-1] is False
+
+
+def test_trace_context_holds_what_changes_a_trace():
+    base = compat.trace_context()
+    assert hash(base) == hash(compat.trace_context())
+    for change in (jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.numpy_dtype_promotion("strict")):
+        with change:
+            assert compat.trace_context() != base
+    assert compat.trace_context() == base
+
+
+def test_abstractify_as_jit():
+    for x in (1, 2.0, True, np.float64(1), np.ones((2, 3), np.int64), jax.ShapeDtypeStruct((4,), np.int8)):
+        assert compat.abstractify(x) == jax.jit(lambda x: x).trace(x).jaxpr.in_avals[0]
+
+
+def test_canonical_dtype_follows_x64():
+    assert compat.canonical_dtype(np.float64) == np.float32
+    with jax.enable_x64(True):
+        assert compat.canonical_dtype(np.float64) == np.float64
+
+
+def test_lifted_values_are_leaked_tracers():
+    leak = []
+    jax.jit(lambda x: leak.append(x) or x)(1.0)
+    (value,) = compat.lifted_values(jax.jit(lambda x: x + leak[0]).trace(1.0))
+    assert isinstance(value, compat.Tracer)
+    assert isinstance(compat.escaped_tracer_error(value), jax.errors.UnexpectedTracerError)
+
+
+def test_export_constraints():
+    b, _ = export.symbolic_shape("b, c", constraints=["b <= 5", "b >= c"])
+    assert compat.export_constraints(b) == ("b <= 5", "b >= c")
+    assert compat.export_constraints(3) == ()
+
+
+def test_tree_mismatch_is_worded_as_by_compiled():
+    compiled = jax.jit(lambda x, y: x).lower(1.0, {"a": 1.0}).compile()
+    with pytest.raises(TypeError) as theirs:
+        compiled(1.0, {"b": 1.0})
+    given = jax.tree.structure(((1.0, {"b": 1.0}), {}))
+    assert compat.tree_mismatch_message(given, compiled.in_tree) == str(theirs.value)

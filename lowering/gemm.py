@@ -74,10 +74,11 @@ def pack(c: Contraction, target: Target, box: Box, value: LoadB) -> Nest:
     }
     stmts, element = value(point, inner)
     start = (sym("_gt") * c.depth + sym("_gk")) * width
-    row: list[Stmt] = [For("_gj", columns, (*stmts, Store(c.panels, start + sym("_gj"), element)), "vector")]
+    row: list[Stmt] = []
     if columns.value != width:
-        zero = Store(c.panels, start + columns + sym("_gz"), Const(0.0, c.dtype))
-        row.append(For("_gz", width - columns, (zero,), "vector"))
+        # A whole row of zeros first: the cheapest way to fill what the columns leave.
+        row.append(For("_gz", const(width), (Store(c.panels, start + sym("_gz"), Const(0.0, c.dtype)),), "vector"))
+    row.append(For("_gj", columns, (*stmts, Store(c.panels, start + sym("_gj"), element)), "vector"))
     n.body.append(For("_gk", c.depth, tuple(row)))
     return n.done(c.batches * count, width=width)
 

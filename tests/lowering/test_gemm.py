@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sod2jax.ir import interp
 from sod2jax.ir.box import Box
 from sod2jax.ir.contraction import Axis, Contraction, size
 from sod2jax.ir.expr import as_expr, const, parse, sym
@@ -71,7 +72,15 @@ def execute(nest, buffers, arrays, env, target=TARGET):
         jit.call(bound.kernel, compiled.addresses[0], named, sizes, begin, end)
 
 
-def multiply(c, box, env, epilogue=None, extra=(), out=None, target=TARGET):
+def interpret(nest, buffers, arrays, env, target=TARGET):
+    """Runs a nest in the interpreter: the same meaning, with every access checked."""
+    bound = canonical(nest.kernel("test", buffers), nest.keep)
+    sizes = {n: e.eval(env) for n, e in zip(bound.kernel.sizes, bound.sizes)}
+    named = dict(zip((b.name for b in buffers), arrays, strict=True))
+    interp.run(bound.kernel, named, sizes, panel=gemm.microkernel.panel(target, np.float32))
+
+
+def multiply(c, box, env, epilogue=None, extra=(), target=TARGET, execute=execute):
     rng = np.random.default_rng(0)
     a, b, left, right = operands(c, env, rng)
     panels = np.full(gemm.panel_elements(c, target).eval(env) + 1, np.nan, c.dtype)
@@ -79,7 +88,7 @@ def multiply(c, box, env, epilogue=None, extra=(), out=None, target=TARGET):
     execute(gemm.pack(c, target, box, load_b(c)), packing, [b.ravel(), panels], env, target)
     assert np.isnan(panels[-1])
     assert not np.isnan(panels[:-1]).any()
-    result = np.full(left.shape[0] * left.shape[1] * right.shape[2] + 1, 7, c.dtype) if out is None else out
+    result = np.full(left.shape[0] * left.shape[1] * right.shape[2] + 1, 7, c.dtype)
     buffers = (
         Buffer("a", c.dtype, "r"), Buffer("panels", c.dtype, "r"), *(Buffer(n, x.dtype, "r") for n, x in extra),
         Buffer("out", c.dtype, "w"),
@@ -90,8 +99,8 @@ def multiply(c, box, env, epilogue=None, extra=(), out=None, target=TARGET):
     return result, want
 
 
-def check(c, box, env, target=TARGET):
-    result, want = multiply(c, box, env, target=target)
+def check(c, box, env, **how):
+    result, want = multiply(c, box, env, **how)
     assert result[-1] == 7
     tolerance = 1e-4 if c.dtype == F32 else 1e-11
     np.testing.assert_allclose(result[:-1], want.ravel(), rtol=tolerance, atol=tolerance * max(1, want.size and abs(want).max()))
@@ -126,10 +135,10 @@ def test_wide_target_has_no_say_in_the_result():
     c = make(m="i=M", n="j=N", k="p=K", a="i*K + p")
     box = Box({"M": (0, None), "N": (0, None), "K": (0, None)})
     for m, n, k in [(13, 50, 9), (100, 16, 64), (1, 1, 1), (3, 4, 0)]:
-        check(c, box, {"M": m, "N": n, "K": k}, targets.named("x86-64-avx2"))
+        check(c, box, {"M": m, "N": n, "K": k}, target=targets.named("x86-64-avx2"))
 
 
-@pytest.mark.parametrize(
+LAYOUTS = pytest.mark.parametrize(
     "c",
     [
         make(m="i=s", n="j=20", k="p=9", a="p*s + i"),  # transposed
@@ -154,9 +163,17 @@ def test_wide_target_has_no_say_in_the_result():
     ],
     ids=lambda c: str(c.a_offset),
 )  # fmt: skip
+
+
+@LAYOUTS
 def test_layouts(c):
     for s, b in ((1, 1), (5, 2), (40, 3), (0, 2)):
         check(c, Box({"s": (0, None), "b": (1, None)}), {"s": s, "b": b})
+
+
+@LAYOUTS
+def test_layouts_in_the_interpreter(c):
+    check(c, Box({"s": (0, None), "b": (1, None)}), {"s": 5, "b": 2}, execute=interpret)
 
 
 def test_what_cannot_be_read_in_place():

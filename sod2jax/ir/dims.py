@@ -1,13 +1,13 @@
 """Symbolic sizes: the objects that stand in the shapes of a trace, and the scope that decides questions about them.
 
-* A `Dim` is an `Expr` with a `Scope`. JAX asks a size for nothing but duck typing: arithmetic, comparison, max/min, a way to become
-  an array (`dim_as_value_p`). Results that are constant are plain ints.
-* A comparison is decided by the normal form, then by ranges and facts, then by proof (`Box.prove`), then by the *hint* (the size in
+* A `Dim` is an `Expr` with a `Scope`. Of a size JAX asks only duck typing: arithmetic, comparison, max/min, a way to become an
+  array (`dim_as_value_p`). Results that are constant are plain ints.
+* A comparison is decided by the normal form, then by ranges and facts, by proof (`Box.prove`), at last by the *hint* (the size in
   the call at hand), and then a guard is recorded: a call that breaks it gets another version, never a wrong answer.
 * Who asks matters. JAX's broadcasting asks `d == 1` and is right with "no" for any d, since it then demands that the sizes be
   equal: so for JAX's own frames 0 and 1 are not special and leave no guard, and two sizes that the hints tell apart just differ.
-  Everyone else's code gets an answer for the sizes at hand, and a guard. Our own passes get "not known to be", and no guard; so do
-  the look-ups of JAX's caches.
+  Everyone else's code gets an answer for the sizes at hand, and a guard. Our own passes, and the look-ups of JAX's caches, get
+  what is known, and no guard.
 * `range(d)`, `int(d)`, `float(d)` in user code fix d to its hint, under a guard. For JAX a Dim is never an index.
 """
 
@@ -272,8 +272,8 @@ def _(*, dim):
 class Scope:
     """The symbols of one trace: what is known of them (`box`), their sizes in the call at hand, and what was decided by those.
 
-    `guards` are the decisions of the trace; `requirements` what `require` asked for. `units` are sizes that were 1 or 0 in the call
-    at hand when JAX asked for that and got a no: if the trace fails, fixing these is worth a try.
+    `guards` are the decisions of the trace, `requirements` what `require` asked for. `units` are sizes that were 1 or 0 in the call
+    at hand when JAX asked and got a no: if the trace fails, fixing these is worth a try.
     """
 
     def __init__(self, symbols: dict[str, tuple[Bound, Bound]] | None = None, facts=(), hints: dict[str, int] | None = None):
@@ -401,8 +401,8 @@ class Scope:
             if jax_equality:
                 return False  # JAX says which operation asked, better than we can
             raise UndecidedDimension(
-                f"whether {cond} or {opposite} is not known at {_user_line(frame)}. Say which in constraints=, or trace with arrays "
-                "or concrete sizes, which decide it for one version."
+                f"whether {cond} or {opposite} is not known at {_user_line(frame)}. Say which in constraints=, or trace with "
+                "arrays or concrete sizes, which decide it for one version."
             )
         self._record(cond if hinted else opposite, "decided here" if who == "user" else "needed by JAX", frame)
         return hinted
@@ -495,7 +495,7 @@ _codes: dict[types.CodeType, bytes] = {}
 _COMPARING = {
     op
     for name, op in dis.opmap.items()
-    if name in ("COMPARE_OP", "CONTAINS_OP", "TO_BOOL", "UNARY_NOT") or "JUMP" in name and "_IF_" in name
+    if name in ("COMPARE_OP", "CONTAINS_OP", "TO_BOOL", "UNARY_NOT") or ("JUMP" in name and "_IF_" in name)
 }
 
 

@@ -1,8 +1,8 @@
 """Proof in Presburger arithmetic (islpy), for what ranges cannot decide.
 
 * `implied(box, cond)`: the facts of the box together with `not cond` have no integer solution.
-* `//` and `%` by constants, min and max are Presburger's own. A product of symbols, or a division by one, becomes a fresh variable that
-  keeps its bounds, and for a division the defining inequalities as far as they are linear. So proofs stay sound; some are missed.
+* `//` and `%` by constants, min and max are Presburger's own. A product of symbols, or a division by one, becomes a fresh
+  variable with its bounds, and for a division with its defining inequalities. So proofs stay sound; some are missed.
 * The solver gets a budget of operations; beyond it the answer is False, "cannot tell".
 """
 

@@ -1,7 +1,7 @@
 """Simplification of expressions inside of a box.
 
 * Symbols that the box equates with something are replaced; then atoms are rewritten bottom up, to a fixed point.
-* `a // b` and `a % b` (b > 0): what the box knows to be divisible by b is divided; what is left is looked up in its range, so that
+* `a // b` and `a % b` (b > 0): what the box knows to be divisible by b is divided; the rest is looked up in its range, so that
   `(h*64 + d) // 64` is h for 0 <= d < 64. A part that is smaller than a common factor of the rest and b falls away with it:
   `(i*s + j) // (s*n)` is `i // n` for 0 <= j < s.
 * `min` and `max` lose the arguments that another one is known to undercut or exceed.

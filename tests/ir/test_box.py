@@ -1,13 +1,11 @@
 """Boxes against integers: whatever a box says holds at every point of it."""
 
-import time
-
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sod2jax.ir.box import Box, parse_conds
-from sod2jax.ir.expr import ceildiv, const, maximum, minimum, parse, sym
+from sod2jax.ir.expr import const, maximum, minimum, sym
 from sod2jax.ir.program import Cond
 
 NAMES = ("a", "b", "i", "j", "x")  # i and j run below a bound; x is anything
@@ -97,70 +95,41 @@ LOOPS = Box(
 ).extend({"m": (0, b * s - 1), "q": (0, s - 1), "h": (0, 11), "d": (0, 63), "i": (0, b - 1), "j": (0, s - 1), "k": (0, n - 1)})
 
 
-@pytest.mark.parametrize(
-    "e, want",
-    [
-        ((b * s + q) // s, b),
-        ((b * s + q) % s, q),
-        ((i * s + j) // s, i),
-        ((i * s + j) % s, j),
-        ((m // s) * s + m % s, m),
-        (64 * s * (m // s) + 64 * (m % s), 64 * m),
-        (64 * s * (m // s) + 64 * (m % s) + d, 64 * m + d),
-        ((n // 64) * 64 + n % 64, n),
-        ((h * 64 + d) // 64, h),
-        ((h * 64 + d) % 64, d),
-        ((h * 64 + d) // 128, h // 2),
-        ((h * 64 + d) % 128, 64 * (h % 2) + d),
-        ((m // s) % b, m // s),
-        ((i * s * n + j * n + k) // (s * n), i),
-        ((i * s * n + j * n + k) // n, i * s + j),
-        ((i * s * n + j * n + k) // n % s, j),
-        ((i * s * n + j * n + k) % (s * n), j * n + k),
-        (((i * s + j) // s * s + (i * s + j) % s) // s, i),
-        ((m * 768 + h * 64 + d) // 768, m),
-        ((m * 768 + h * 64 + d) // 64 % 12, h),
-        ((q // 8) // 4, q // 32),
-        (maximum(0, s - 1), s - 1),
-        (minimum(i, b), i),
-        (maximum(s, 1), s),
-        (ceildiv(ceildiv(n, 2), 2), (n + 3) // 4),
-        ((q - s) // s, const(-1)),
-        (j % (s + 1), j),
-        ((s * (m // s) + m % s) // s, m // s),
-    ],
-    ids=str,
-)
-def test_simplify(e, want):
-    assert LOOPS.simplify(e) is want
-
-
 def test_bounds():
     assert LOOPS.upper(i * s + j - b * s) == -1
-    assert LOOPS.upper(64 * (n // 64) - n) == 0 and LOOPS.lower(64 * (n // 64) - n) == -63
+    assert LOOPS.upper(64 * (n // 64) - n) == 0
+    assert LOOPS.lower(64 * (n // 64) - n) == -63
     assert LOOPS.lower(n - n // 2) == 1
     assert LOOPS.known_lt((i * s + j) * 64 + d, b * s * 64)
     assert LOOPS.known_le(q // 8, (s - 1) // 8)
     assert LOOPS.known_lt(m // s, b)
     assert LOOPS.lower((b - 1) * (s - 1)) == 0
-    assert LOOPS.upper(minimum(n, 64)) == 64 and LOOPS.lower(maximum(n, 64) - n) == 0
-    assert LOOPS.lower(sym("unknown")) is None and not LOOPS.known_eq(n, s)
-    assert LOOPS.known_divisible(64 * n + 128, 32) and not LOOPS.known_divisible(n, 2)
+    assert LOOPS.upper(minimum(n, 64)) == 64
+    assert LOOPS.lower(maximum(n, 64) - n) == 0
+    assert LOOPS.lower(sym("unknown")) is None
+    assert not LOOPS.known_eq(n, s)
+    assert LOOPS.known_divisible(64 * n + 128, 32)
+    assert not LOOPS.known_divisible(n, 2)
 
 
 def test_facts():
     box = Box(
         {"a": (0, None), "h": (0, None), "s": (0, None), "t": (1, None)}, ["h % 32 == 0", "a == 2*t", "1 <= s <= 512", "s <= t"]
     )
-    assert box.simplify((h // 32) * 32) is h and box.simplify(h % 16) == 0
-    assert box.simplify((h + 5) // 32) is h // 32 and box.simplify((h * 3 + 5) % 32) == 5
-    assert box.simplify(a) is 2 * sym("t") and box.known_divisible(a, 2)
+    assert box.simplify((h // 32) * 32) is h
+    assert box.simplify(h % 16) == 0
+    assert box.simplify((h + 5) // 32) is h // 32
+    assert box.simplify((h * 3 + 5) % 32) == 5
+    assert box.simplify(a) is 2 * sym("t")
+    assert box.known_divisible(a, 2)
     assert (box.lower(s), box.upper(s), box.lower(sym("t") - s)) == (1, 512, 0)
-    assert box.prove(parse_conds("a >= 2*s")[0]) and box.prove(parse_conds("(h // 16) % 2 == 0")[0])
+    assert box.prove(parse_conds("a >= 2*s")[0])
+    assert box.prove(parse_conds("(h // 16) % 2 == 0")[0])
     assert box.prove(Cond(h // 16, "==", 2 * (h // 32)))
     assert not box.prove(parse_conds("t <= 512")[0])
     product = Box({"h": (1, None), "s": (1, None)}, ["h*s <= 4096", "h + s == 100"])
-    assert product.upper(h * s) == 4096 and product.prove(parse_conds("s < 100")[0])
+    assert product.upper(h * s) == 4096
+    assert product.prove(parse_conds("s < 100")[0])
 
 
 def test_prove_needs_presburger():
@@ -173,7 +142,9 @@ def test_prove_needs_presburger():
 
 def test_symbols_without_facts_are_unbounded():
     box = Box()
-    assert box.simplify((64 * x + 3) // 64) is x and box.lower(x % 5) == 0 and box.upper(x) is None
+    assert box.simplify((64 * x + 3) // 64) is x
+    assert box.lower(x % 5) == 0
+    assert box.upper(x) is None
 
 
 def test_parse():
@@ -182,15 +153,5 @@ def test_parse():
     for text in ("a", "a = b", "a < b or b < a", "a in b", "a < 1.5"):
         with pytest.raises(ValueError, match="cannot read"):
             parse_conds(text)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="s already has a range"):
         LOOPS.extend({"s": (0, 1)})
-
-
-def test_fast():
-    """Thousands of distinct questions per second: a compilation asks that many."""
-    box = Box({"b": (1, None), "s": (1, 512)}).extend({"i": (0, b * s - 1), "h": (0, 11), "d": (0, 63)})
-    texts = [parse(f"((i*768 + h*64 + d)//{c} + {c}) % {c + 1}") for c in range(2, 302)]
-    start = time.perf_counter()
-    for e in texts:
-        box.simplify(e)
-    assert time.perf_counter() - start < 1.0

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 
 from sod2jax.ir.expr import Expr, const
-from sod2jax.ir.facts import Facts, ranges
+from sod2jax.ir.facts import Facts, beyond_ranges, ranges
 from sod2jax.ir.program import Program
 from sod2jax.ops._base import Dyn
 
@@ -76,7 +77,7 @@ def _sizes(facts: Facts, program: Program | None) -> list[str]:
     for name, (low, high) in ranges(facts.box).items():
         bounds = f"{'any' if low is None else low}..{'' if high is None else high}"
         lines.append(f"{name} in {bounds}" + (f", from {sources[name]}" if name in sources else ""))
-    return lines + [f"given: {fact}" for fact in facts.box.facts]
+    return lines + [f"given: {fact}" for fact in beyond_ranges(facts.box)]
 
 
 def _guards(program: Program | None) -> list[str]:
@@ -113,7 +114,10 @@ def _plan(program: Program) -> list[str]:
     prepared = sum(bool(step.prepare) for step in program.steps)
     kernels = len({step.kernel for step in program.steps})
     lines = [f"{len(program.steps) - prepared} steps per call and {prepared} when weights change, of {kernels} kernels"]
-    steps = [f"{n:4}  {step.source or program.kernels[step.kernel].name}" for n, step in enumerate(program.steps)]
+    steps = []
+    for source, run in groupby(enumerate(program.steps), key=lambda x: x[1].source or program.kernels[x[1].kernel].name):
+        first, *more = (n for n, _ in run)
+        steps.append(f"{f'{first}-{more[-1]}' if more else first:>7}  {source}")
     return lines + shortened(steps, 40)
 
 

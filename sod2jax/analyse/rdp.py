@@ -165,7 +165,7 @@ class Analysis:
         box = self.granted(needs)
         least, most = box.lower(e), box.upper(e)
         under, over = least is None or least < low, most is None or most > high
-        if (under and (low == 0 or least is not None)) or (over and most is not None and most <= low):
+        if under and (low == 0 or least is not None):
             return None
         if dtype.itemsize == 8 or not (under or over):
             return e
@@ -234,8 +234,8 @@ class Analysis:
 
     # -- bodies
 
-    def enter(self, eqn, bodies, operands, values) -> None:
-        """Runs bodies on the operands' values; their outputs meet in the eqn's."""
+    def enter(self, eqn, bodies, operands, values, needs: frozenset[Cond] = NO_CONDITIONS) -> None:
+        """Runs bodies on the operands' values; their outputs meet in the eqn's, and hold where `needs` do."""
         results: list[list[Known | None]] = []
         for body in bodies:
             jaxpr, consts = getattr(body, "jaxpr", body), getattr(body, "consts", ())
@@ -254,7 +254,7 @@ class Analysis:
             for other in known[1:]:
                 joined = joined and joined.meet(other, self.box)
             if joined is not None:
-                values[var] = joined
+                values[var] = Known(joined.elements, joined.needs | needs)
 
     def bind(self, a, b, eqn) -> None:
         for x, y in zip(self.shape(a), self.shape(b), strict=True):
@@ -263,11 +263,12 @@ class Analysis:
 
     def choose(self, eqn, bodies, values) -> None:
         """A branch by index, clamped as lax does; all of them where the index is not known."""
-        index = self.value(eqn.invars[0], values)
-        index = index.elements[()].value if index is not None and index.elements[()] is not None else None
-        if index is not None:
-            bodies = [bodies[min(max(index, 0), len(bodies) - 1)]]
-        self.enter(eqn, bodies, list(eqn.invars[1:]), values)
+        operands, picker = list(eqn.invars[1:]), self.value(eqn.invars[0], values)
+        index = picker.elements[()] if picker is not None else None
+        if index is not None and index.value is not None:
+            self.enter(eqn, [bodies[min(max(index.value, 0), len(bodies) - 1)]], operands, values, picker.needs)
+        else:
+            self.enter(eqn, bodies, operands, values)
 
 
 def follows(aval) -> bool:

@@ -201,10 +201,15 @@ def ranges(box: Box) -> dict[str, tuple[int | None, int | None]]:
     return {name: (box.lower(sym(name)), box.upper(sym(name))) for name in box.names}
 
 
+def beyond_ranges(box: Box) -> list[Cond]:
+    """The facts that say more than a bound of one symbol."""
+    return [fact for fact in box.facts if fact.op == "==" or len((fact.lhs - fact.rhs).free) > 1]
+
+
 def _box_lines(box: Box) -> list[str]:
     bounds = {name: ("" if low is None else low, "" if high is None else high) for name, (low, high) in ranges(box).items()}
     lines = [f"size {name} in {low}..{high}" for name, (low, high) in bounds.items()]
-    return lines + [f"fact {fact}" for fact in box.facts]
+    return lines + [f"fact {fact}" for fact in beyond_ranges(box)]
 
 
 def _names(jaxpr) -> Callable[[object], str]:

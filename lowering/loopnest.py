@@ -110,9 +110,9 @@ class _Nest:
         part, element = "_part", "_at"
         body = _rename(loop.body, str(column), sym(part) * COLUMNS + sym(element))
         inner = For(element, minimum(const(COLUMNS), self.shape[last] - sym(part) * COLUMNS), body, "vector")
-        head = _rename(tuple(head), str(task), floordiv(sym("_task"), parts))
+        nest = _rename((*head, inner), str(task), floordiv(sym("_task"), parts))
         split = Let(part, Index(mod(sym("_task"), parts), INT))
-        return self.done("_task", rows * parts, (*self.outside(), split, *head, inner))
+        return self.done("_task", rows * parts, (*self.outside(), split, *nest))
 
     def elements(self) -> _Nest:
         b = self.builder

@@ -53,6 +53,8 @@ IMAGE = np.random.default_rng(1).standard_normal((1, 6, 7, 20)).astype(np.float3
         (lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"), IMAGE),
         (lambda x: x.mean((1, 2)), IMAGE),
         (lambda x: jnp.exp(x), np.float32(0.5)),
+        (lambda x: jnp.einsum('mk,kn->mn', x, x.T[:, :3]), X),
+        (lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3), (1, 1), 'VALID'), X),
     ],
 )
 def test_meaning(f, x):

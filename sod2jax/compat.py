@@ -20,6 +20,8 @@ from jax._src import sharding_impls as _sharding_impls
 from jax._src import source_info_util as _source_info
 from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
+from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
+from jaxlib import xla_client as _xla_client
 
 # Frames of this package are not the user's: JAX's source lines and filtered tracebacks skip them.
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -209,9 +211,6 @@ def is_row_major(x) -> bool:
 
 def runtime_names() -> dict[str, Any]:
     """JAX's own functions that the call path uses at every call, in the spelling that costs least."""
-    from jaxlib import xla_client as _xla_client
-    from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
-
     array = _jax.ArrayImpl
     return {
         "array_type": array,

@@ -33,4 +33,4 @@ def test_differences_are_seen(other):
 def test_weak_types_are_seen():
     weak = jax.make_jaxpr(lambda x: x * 2)(1.0)
     strong = jax.make_jaxpr(lambda x: x * 2)(np.float32(1.0))
-    assert "~float32[] before and float32[] after" in oracle.difference(weak, strong, {})
+    assert " is ~float" in oracle.difference(weak, strong, {})

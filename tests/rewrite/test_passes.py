@@ -106,12 +106,13 @@ def test_zoo(fun, symbolic):
 
 
 UNARY = {
-    "neg": jnp.negative, "abs": jnp.abs, "one": lambda x: x * 1, "half": lambda x: x / 2, "third": lambda x: x / 3,
-    "zero": lambda x: x - 0.0, "relu": jax.nn.relu, "T": jnp.transpose, "flip": jnp.flip, "tail": lambda x: x[1:],
-    "evens": lambda x: x[:, ::2], "back": lambda x: x[::-2], "pad": lambda x: jnp.pad(x, ((0, 1), (1, 0))),
-    "new": lambda x: x[:, None], "flat": lambda x: x.reshape(1, -1), "squeeze": jnp.squeeze,
-    "sum": lambda x: x.sum(-1, keepdims=True), "last": lambda x: x[-1:], "bf16": lambda x: x.astype(jnp.bfloat16).astype(f32), "twice": lambda x: jnp.concatenate([x, x]),
-    "roll": lambda x: jnp.roll(x, 1, 0), "head": lambda x: x[:2], "swap": lambda x: jnp.swapaxes(x, 0, -1),
+    "neg": jnp.negative, "abs": jnp.abs, "relu": jax.nn.relu, "T": jnp.transpose, "flip": jnp.flip, "squeeze": jnp.squeeze,
+    "one": lambda x: x * 1, "half": lambda x: x / 2, "third": lambda x: x / 3, "zero": lambda x: x - 0.0,
+    "tail": lambda x: x[1:], "head": lambda x: x[:2], "last": lambda x: x[-1:], "evens": lambda x: x[:, ::2],
+    "back": lambda x: x[::-2], "pad": lambda x: jnp.pad(x, ((0, 1), (1, 0))), "new": lambda x: x[:, None],
+    "flat": lambda x: x.reshape(1, -1), "sum": lambda x: x.sum(-1, keepdims=True), "roll": lambda x: jnp.roll(x, 1, 0),
+    "bf16": lambda x: x.astype(jnp.bfloat16).astype(f32), "twice": lambda x: jnp.concatenate([x, x]),
+    "swap": lambda x: jnp.swapaxes(x, 0, -1),
 }  # fmt: skip
 
 

@@ -25,7 +25,10 @@ def folded(fun, *args):
 
 FOLDS = {
     "arithmetic": lambda: (jnp.asarray(FLOATS) * 3 + 1) / jnp.asarray(FLOATS * 7) - 0.1,
-    "integers divide towards zero": lambda: (lax.div(jnp.asarray(INTS), 3), lax.rem(jnp.asarray(INTS), 3), lax.div(INTS, -3)),
+    "integers divide towards zero": lambda: (
+        [lax.div(jnp.asarray(INTS), np.int32(n)) for n in (3, -3)],
+        lax.rem(jnp.asarray(INTS), np.int32(3)),
+    ),
     "integers wrap": lambda: jnp.asarray(INTS) * np.int32(2**30),
     "comparisons": lambda: (jnp.asarray(FLOATS) > 0, jnp.isfinite(FLOATS), jnp.asarray(INTS) == 3),
     "roots": lambda: lax.sqrt(np.float32(64)),

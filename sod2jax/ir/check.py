@@ -24,7 +24,7 @@ from sod2jax.ir.program import Cond, Guard, Program, Slot
 ALIGN = 64
 KINDS = ("input", "output", "arena", "constant", "cached")
 LARGEST = 1 << 16  # of sampled sizes
-PRODUCT = 1 << 40  # of all sampled sizes, so that no formula leaves int64
+PRODUCT_BITS = 40  # of sampled sizes in one monomial, so that no formula leaves int64
 
 
 class ProgramError(Sod2Error):
@@ -263,7 +263,9 @@ def sample(p: Program, count: int, rng: np.random.Generator) -> tuple[dict[str, 
     """Random sizes within bounds that satisfy the guards; edges, powers of two and their neighbours come often."""
     tries = count * (16 if p.guards else 1)
     names = [s.name for s in p.symbols]
-    widest = min(LARGEST, int(PRODUCT ** (1 / max(len(names), 1))))
+    degrees: dict[Expr, int] = {}
+    highest = max([1, *(_degree(e, degrees) for _, e in _formulas(p))])
+    widest = min(LARGEST, 1 << PRODUCT_BITS // highest)
     sizes = {}
     for name in names:
         low, high = p.bounds.get(name, (0, None))
@@ -283,6 +285,14 @@ def sample(p: Program, count: int, rng: np.random.Generator) -> tuple[dict[str, 
         good &= (sizes[name] >= low) & (sizes[name] <= (high if high is not None else np.iinfo(np.int64).max))
     chosen = np.flatnonzero(good)[:count]
     return {name: x[chosen] for name, x in sizes.items()}, len(chosen)
+
+
+def _degree(e: Expr, memo: dict[Expr, int]) -> int:
+    """Of the polynomial that bounds `e`."""
+    if e not in memo:
+        atoms = [[1 if a.kind == SYM else max(_degree(x, memo) for x in a.args) for a in m] for m, _ in e.terms]
+        memo[e] = max(map(sum, atoms), default=0)
+    return memo[e]
 
 
 def _impose(guards: Iterable[Guard], sizes: dict[str, np.ndarray], names: list[str]) -> None:

@@ -106,7 +106,7 @@ def test_facts_are_what_jax_computes(fun, hi):
     closed = trace(fun, (b, s))
     facts = analyse(closed, scope.box)
     for env in ({"b": 1, "s": 1}, {"b": 3, "s": 50}, {"b": 7, "s": 0}, {"b": 0, "s": 13}):
-        check(closed, facts, env)
+        assert check(closed, facts, env) > (0 if fun is large_tensors else 2)
 
 
 def test_shape_arithmetic_is_known_symbolically():

@@ -97,6 +97,11 @@ def test_samples_satisfy_bounds_and_guards(program):
     assert 0 in sizes["s"]
 
 
+def test_samples_of_steep_formulas_stay_within_int64(program):
+    steep = B * B * S * S * (1 << 20)
+    assert check(edit_step(program, 0, work=steep)) == 1000
+
+
 def test_guards_that_nothing_satisfies_leave_no_sample(program):
     never = Guard(Cond(S, "<", const(0)), "version", "")
     assert check(replace(program, guards=(never,))) == 0

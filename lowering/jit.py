@@ -1,8 +1,8 @@
 """Machine code: kernels to addresses in this process, to an object file, or to assembly text.
 
 * The text of a kernel names nothing of the user's, so it is the key of an in-process cache: an equal kernel is compiled once.
-* All kernels of one call that are not cached yet go through LLVM as one module, without IR passes: the emitter writes what they
-  would make. Instruction selection, register allocation and scheduling are LLVM's.
+* No IR passes: the emitter writes what they would make. Instruction selection, register allocation and scheduling are LLVM's.
+* The kernels of one call that are not cached yet are compiled in parallel and linked together.
 * Code lives as long as the process's cache does; `Compiled.keepalive` holds it beyond `clear()`.
 """
 
@@ -20,7 +20,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from sod2jax.ir.loops import Kernel
-from sod2jax.lowering import targets
+from sod2jax.lowering import codegen, targets
 from sod2jax.lowering.llvm import emit
 from sod2jax.lowering.targets import Target
 
@@ -43,16 +43,25 @@ class Compiled:
 def compile(kernels: Sequence[Kernel], target: Target | None = None) -> Compiled:
     """Compile for this process. `target` must be one that this CPU can run (default: `targets.host()`)."""
     target = target or targets.host()
-    clock = [time.perf_counter()]
-    texts = [emit(k, target, _PLACEHOLDER) for k in kernels]
-    clock.append(time.perf_counter())
+    start = time.perf_counter()
+    seconds = dict.fromkeys(("emit", "codegen", "link"), 0.0)
     with _lock:
-        missing = list(dict.fromkeys(t for t in texts if (target, t) not in _cache))
-        seconds = {"emit": clock[1] - clock[0], "codegen": 0.0, "link": 0.0}
-        if missing:
-            _compile(missing, target, seconds)
+        texts, objects = [], {}
+        with codegen.Workers() as workers:  # which generate code while the next text is being written
+            for k in kernels:
+                text = emit(k, target, _PLACEHOLDER)
+                texts.append(text)
+                if (target, text) not in _cache and text not in objects:
+                    name = f"kernel_{next(_serial)}"
+                    objects[text] = name, workers.submit(text.replace(f'@"{_PLACEHOLDER}"', f'@"{name}"', 1), target)
+            seconds["emit"] = time.perf_counter() - start
+            images = {name: future.result() for name, future in objects.values()}
+        seconds["codegen"] = time.perf_counter() - start - seconds["emit"]
+        if objects:
+            _link({text: name for text, (name, _) in objects.items()}, images, target)
+        seconds["link"] = time.perf_counter() - start - seconds["emit"] - seconds["codegen"]
         found = [_cache[target, t] for t in texts]
-    return Compiled([a for a, _ in found], [k for _, k in found], seconds, len(missing))
+    return Compiled([a for a, _ in found], [k for _, k in found], seconds, len(objects))
 
 
 def clear():
@@ -61,52 +70,34 @@ def clear():
         _cache.clear()
 
 
-def _compile(texts: list[str], target: Target, seconds: dict[str, float]):
-    t0 = time.perf_counter()
-    names = [f"kernel_{next(_serial)}" for _ in texts]
-    code, gemms = [], set()
-    for text, name in zip(texts, names):
-        text = text.replace(f'@"{_PLACEHOLDER}"', f'@"{name}"', 1)
-        gemms.update(g for g in ("f32", "f64") if f"@sod2_gemm_{g}" in text)
-        with _parse(text) as module:
-            code.append(targets.machine(target, jit=True).emit_object(module))
-    t1 = time.perf_counter()
+def _link(names: dict[str, str], images: dict[str, bytes], target: Target):
+    """Load the objects of texts, and put their addresses into the cache."""
     library = llvm.JITLibraryBuilder()
-    for image in code:
+    for name, image in images.items():
         library.add_object_img(image)
-    for name in names:
         library.export_symbol(name)
     kept = []
-    for g in sorted(gemms):
-        address, tracker = _gemm(target, g)
-        library.import_symbol(f"sod2_gemm_{g}", address)
-        kept.append(tracker)
+    for dtype in ("f32", "f64"):
+        if any(f"@sod2_gemm_{dtype}(" in text for text in names):
+            address, tracker = _gemm(target, dtype)
+            library.import_symbol(f"sod2_gemm_{dtype}", address)
+            kept.append(tracker)
+    if any(" frem " in text for text in names):
+        library.import_symbol("fmod", ctypes.cast(ctypes.CDLL(None).fmod, ctypes.c_void_p).value)
     tracker = library.link(_linker(target), f"sod2_{next(_serial)}")
-    for text, name in zip(texts, names):
+    for text, name in names.items():
         _cache[target, text] = tracker[name], (tracker, *kept)
-    seconds["codegen"] += t1 - t0
-    seconds["link"] += time.perf_counter() - t1
-
-
-def _parse(text: str):
-    return llvm.parse_assembly(text, context=llvm.create_context())
 
 
 @lru_cache(maxsize=8)
 def _linker(target: Target):
-    return llvm.create_lljit_compiler(_fresh_machine(target), use_jit_link=True)
-
-
-def _fresh_machine(target: Target):
-    """The linker takes its machine over, so it gets one of its own."""
-    return targets.machine.__wrapped__(target, jit=True)
+    return llvm.create_lljit_compiler(targets.new_machine(target, jit=True), use_jit_link=True)
 
 
 @lru_cache(maxsize=16)
 def _gemm(target: Target, dtype: str) -> tuple[int, object]:
     """The microkernel, compiled once per process."""
-    with _parse(_gemm_text(target, dtype)) as module:
-        image = targets.machine(target, jit=True).emit_object(module)
+    image = codegen.object_code(_gemm_text(target, dtype), target)
     name = f"sod2_gemm_{dtype}"
     tracker = llvm.JITLibraryBuilder().add_object_img(image).export_symbol(name).link(_linker(target), name)
     return tracker[name], tracker

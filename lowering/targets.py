@@ -104,13 +104,18 @@ def _host_features(features, base: Target) -> str:
     return f"{flat},-prefer-256-bit" if base.vector_bits == 512 else flat
 
 
-@lru_cache(maxsize=16)
-def machine(target: Target, jit: bool = False):
+def new_machine(target: Target, jit: bool = False):
     """LLVM's TargetMachine: position independent code, for memory (`jit`) or for an object file."""
     _initialize()
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="jitdefault" if jit else "default", jit=jit
     )
+
+
+@lru_cache(maxsize=16)
+def machine(target: Target, jit: bool = False):
+    """A TargetMachine that callers share, one at a time."""
+    return new_machine(target, jit)
 
 
 @lru_cache(maxsize=16)

@@ -1,5 +1,7 @@
 """Machine code against the NumPy interpreter: every scalar function of every dtype, ways to access memory, random kernels."""
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from sod2jax.ir.loops import (
     Buffer,
     Const,
     For,
+    Gemm,
     If,
     Index,
     Init,
@@ -25,7 +28,7 @@ from sod2jax.ir.loops import (
     Store,
     Update,
 )
-from sod2jax.lowering import jit, llvm, targets
+from sod2jax.lowering import jit, llvm, microkernel, targets
 from sod2jax.lowering.scalar_ops import RULES
 
 HOST = targets.host()
@@ -436,3 +439,29 @@ def test_unsupported_is_said():
         llvm.emit(map_kernel("add", (np.dtype(np.complex64),) * 2, np.dtype(np.complex64)), HOST)
     with pytest.raises(UnsupportedError, match="exp of int32"):
         llvm.emit(map_kernel("exp", (I32,), I32), HOST)
+
+
+def test_gemm_calls_the_microkernel():
+    panel = microkernel.panel(HOST, F32)
+    k, rows, columns = 19, 7, 5
+    where = ("c", const(0), const(panel), "a", i * rows * k, const(k), const(1), "at", const(2), "b", const(0))
+    gemm = Gemm(*where, const(rows), const(columns), const(k), accumulate=const(0), dtype=F32)
+    out = Store("y", (i * rows + r) * columns + v, Op("tanh", (Load("c", r * panel + v, F32),), F32))
+    body = (gemm, For("r", const(rows), (For("v", const(columns), (out,), "vector"),)))
+    buffers = (Buffer("a", F32, "r"), Buffer("at", I64, "r"), Buffer("b", F32, "r"), Buffer("y", F32, "w"))
+    kernel = Kernel("dense", buffers, (), (Local("c", F32, const(rows * panel)),), "i", const(3), body)
+    rng = np.random.default_rng(9)
+    data = {"a": rng.standard_normal(5 * rows * k), "b": rng.standard_normal(2 * k * panel) * 0.1}
+    data = {name: x.astype(F32) for name, x in data.items()} | {"at": np.array([0, rows * k])}
+    theirs, ours = run_both(kernel, {**data, "y": np.zeros(3 * rows * columns, F32)}, {}, panel=panel)
+    np.testing.assert_allclose(ours["y"], theirs["y"], rtol=1e-4, atol=1e-5)
+
+
+def test_every_scalar_function_compiles_for_phones():
+    kernels = []
+    for op, dtype in CASES:
+        if dtype in (F16, I64, F32, F64, BOOL) and (op, dtype) != ("nextafter", F16):
+            arity = next(k for k, names in SCALAR_OPS.items() if op in names)
+            result = BOOL if op in interp.TESTS else dtype
+            kernels.append(replace(map_kernel(op, (dtype,) * arity, result), name=f"{op}_{dtype}"))
+    assert len(jit.object(kernels, targets.named("aarch64-linux-android"))) > 100_000

@@ -135,6 +135,8 @@ class Analysis:
             tuple(self.shape(v) for v in eqn.invars),
             tuple(v.aval.dtype for v in eqn.invars),
         )
+        if None in context.shape:
+            return
         results = rule(context, *(x and x.elements for x in operands), **eqn.params)
         if results is None:
             return

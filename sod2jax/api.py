@@ -279,10 +279,11 @@ def _new_symbols(call: Call, family: _Family, signature: Signature, last: Signat
 
 
 def describe(leaves: Sequence[Leaf], limit: int = 6) -> str:
-    """The argument types for people, those with symbols first: "tokens int32[b,s], ... and 199 more"."""
-    symbolic = [x for x in leaves if any(getattr(d, "free", ()) for d in x.shape)]
-    rest = [x for x in leaves if x not in symbolic]
-    shown = (symbolic + rest)[: max(limit, 1)]
+    """The argument types for people. Of many, those with symbols: "tokens int32[b,s] and 199 more"."""
+    shown = leaves
+    if len(leaves) > limit:
+        symbolic = [x for x in leaves if any(getattr(d, "free", ()) for d in x.shape)]
+        shown = (symbolic or leaves)[:limit]
     more = len(leaves) - len(shown)
     return (", ".join(f"{x.path} {x}" for x in shown) or "no arguments") + (f" and {more} more" if more else "")
 

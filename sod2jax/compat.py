@@ -7,10 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax._src import api_util as _api_util
 from jax._src import config as _config
@@ -44,33 +42,16 @@ def register_exclusion(path: str) -> None:
 
 def user_line(eqn) -> str:
     """`file:line (function)` of the innermost user frame that bound `eqn`, or "" if JAX kept none."""
-    return _frame_text(_source_info.user_frame(eqn.source_info.traceback))
-
-
-def current_user_line() -> str:
-    """`file:line (function)` of the innermost user frame that runs right now, or ""."""
-    return _frame_text(_source_info.user_frame(_source_info.current().traceback))
-
-
-def _frame_text(frame) -> str:
+    frame = _source_info.user_frame(eqn.source_info.traceback)
     return f"{frame.file_name}:{frame.start_line} ({frame.function_name})" if frame is not None else ""
 
 
 # -- the state of JAX that a trace depends on
 
 
-def trace_state_clean() -> bool:
-    """Whether no JAX transformation is running: else a call must inline."""
-    return _core.trace_state_clean()
-
-
 def trace_context() -> tuple:
     """Everything in JAX's configuration that changes what a trace yields (x64, promotion, precision, ...); hashable."""
     return _config.trace_context()
-
-
-trace_is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
-trace_context_fast: Callable[[], tuple] = _config.trace_context
 
 
 # -- arguments
@@ -114,15 +95,6 @@ def abstractify(x) -> Any:
 def canonicalize_value(x) -> Any:
     """`x` in the dtype that the x64 flag allows; JAX's TypeError for what is no array."""
     return _dtypes.canonicalize_value(x)
-
-
-def valid_jaxtype(x) -> bool:
-    return _core.valid_jaxtype(x)
-
-
-def keystr(path: Sequence[Any]) -> str:
-    """A key path as users write it: "['layer']['kernel']"."""
-    return jax.tree_util.keystr(tuple(path))
 
 
 tracing_registry = _tree_util.tracing_registry

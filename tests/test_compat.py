@@ -17,16 +17,6 @@ def test_lines_are_the_users():
     for eqn in jaxpr.eqns:
         assert "test_compat.py" in compat.user_line(eqn)
         assert "model" in compat.user_line(eqn)
-    assert "test_lines_are_the_users" in compat.current_user_line()
-
-
-def test_state_of_the_trace():
-    assert compat.trace_state_clean()
-    seen = []
-    jax.jit(lambda x: seen.append((compat.trace_state_clean(), compat.trace_is_top_level())) or x)(1.0)
-    assert seen == [(False, False)]
-    jax.vmap(lambda x: seen.append(compat.trace_state_clean()) or x)(jnp.ones(2))
-    assert seen[-1] is False
 
 
 def test_trace_context_holds_what_changes_a_trace():

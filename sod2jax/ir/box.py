@@ -4,8 +4,8 @@
   equalities, divisibilities and general inequalities.
 * `lower(e)` and `upper(e)` eliminate one atom after the other, the outermost first: where the coefficient of an atom has a known
   sign, the atom gives way to its bound, which may be symbolic. So `i*s + j` with j <= s - 1 and i <= b - 1 is at most `b*s - 1`.
-* `simplify` rewrites with ranges (`ir.simplify`); the `known_*` questions look at the simplified difference. True means that it is
-  so at every point of the box, False that they cannot tell.
+* `simplify` rewrites with ranges (`ir.simplify`); the `known_*` questions look at the simplified difference. True means: so at
+  every point of the box; False: cannot tell.
 * `prove` asks, where all this fails, the Presburger solver (`ir.presburger`). It costs about a millisecond.
 * A box is immutable after its facts are in; every answer is remembered. `extend` makes a child that asks its parent about
   everything that does not contain a new symbol.

@@ -272,8 +272,8 @@ def _(*, dim):
 class Scope:
     """The symbols of one trace: what is known of them (`box`), their sizes in the call at hand, and what was decided by those.
 
-    `guards` are the decisions of the trace, `requirements` what `require` asked for. `units` are sizes that were 1 or 0 in the call
-    at hand when JAX asked and got a no: if the trace fails, fixing these is worth a try.
+    `guards` are the decisions of the trace, `requirements` what `require` asked for. `units` are sizes that were 1 or 0 in the
+    call at hand when JAX asked and got a no: if the trace fails, fixing these is worth a try.
     """
 
     def __init__(self, symbols: dict[str, tuple[Bound, Bound]] | None = None, facts=(), hints: dict[str, int] | None = None):
@@ -460,6 +460,7 @@ def _is_remainder(e: Expr) -> bool:
 
 _JAX = os.path.dirname(jax.__file__) + os.sep
 _SOD2 = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_MODELS = _SOD2 + "bench" + os.sep  # functions to be compiled, like a user's
 _NUMPY = os.path.dirname(np.__file__) + os.sep
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 _PACKAGES = tuple({sysconfig.get_paths()[k] + os.sep for k in ("purelib", "platlib")})
@@ -517,7 +518,7 @@ def _owner(filename: str) -> str | None:
     if filename.startswith(_JAX):
         return "jax"
     if filename.startswith(_SOD2):
-        return "sod2"
+        return "user" if filename.startswith(_MODELS) else "sod2"
     if filename.startswith(_NUMPY) or (filename.startswith(_STDLIB) and not filename.startswith(_PACKAGES)):
         return None
     return None if filename.startswith(("<frozen", "<string>")) else "user"  # "<string>": methods of dataclasses

@@ -62,7 +62,7 @@ def test_divisibility():
 
 
 def test_a_box_without_the_facts_changes_nothing():
-    for text in ("(h*64 + d)//64 + d//64", "m//s", "min(a, b) - a", "(h//32)*32"):
+    for text in ("(h*64 + d)//64 + d//64", "m//s", "min(a, b)", "(h//32)*32"):
         e = parse(text)
         assert Box().simplify(e) is e
 

@@ -288,8 +288,11 @@ def describe(leaves: Sequence[Leaf], limit: int = 6) -> str:
     return (", ".join(f"{x.path} {x}" for x in shown) or "no arguments") + (f" and {more} more" if more else "")
 
 
+_MISSING: Any = object()
+
+
 def jit(
-    fun: Callable | None = None,
+    fun: Callable = _MISSING,
     /,
     *,
     shapes=None,
@@ -335,9 +338,8 @@ def jit(
       errors.ShapeError (a TypeError) when called with a rank, dtype or size that breaks `shapes` or `constraints`.
       errors.UnsupportedError for primitives that have no rule yet; nothing is computed then.
     """
-    if fun is None:
-        given = {k: v for k, v in locals().items() if k != "fun"}
-        return functools.partial(jit, **given)
+    if fun is _MISSING:  # used as a factory: all options are bound, the function comes later
+        return functools.partial(jit, **{name: value for name, value in locals().items() if name != "fun"})
     compat.check_callable(fun)
     if max_compiles is not None and (not isinstance(max_compiles, int) or isinstance(max_compiles, bool) or max_compiles < 1):
         raise SpecError(f"sod2.jit got max_compiles={max_compiles!r}; it must be a positive int or None")

@@ -229,7 +229,7 @@ class Contract:
         """The value of every symbol; ShapeError names path, axis, rule and value of the first thing that does not fit."""
         for spec, leaf in zip(specs, leaves, strict=True):
             if spec is not None:
-                _check_rank_and_dtype(fun_name, spec, leaf)
+                check_rank_and_dtype(fun_name, spec, leaf)
         wanted = [s.over(len(x.shape)) if s else (None,) * len(x.shape) for s, x in zip(specs, leaves, strict=True)]
         env: dict[str, int] = {}
         source: dict[str, str] = {}
@@ -277,7 +277,7 @@ class Leaf:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
 
 
-def _check_rank_and_dtype(fun_name: str, spec: ShapeSpec, leaf: Leaf) -> None:
+def check_rank_and_dtype(fun_name: str, spec: ShapeSpec, leaf: Leaf) -> None:
     where = f"{fun_name}: argument {leaf.path!r} ({leaf})"
     rank = len(leaf.shape)
     if spec.over(rank) is None:

@@ -22,11 +22,11 @@ import jax
 
 from sod2jax import compat
 from sod2jax.arguments import Arguments, Call
-from sod2jax.errors import SpecError, not_yet
-from sod2jax.ir.dims import Scope, expr_of
+from sod2jax.errors import ShapeError, SpecError, not_yet
+from sod2jax.ir.dims import Dim, Scope, expr_of
 from sod2jax.ir.expr import Expr, const, parse, sym
 from sod2jax.ir.program import Cond, Guard, SymbolDef
-from sod2jax.specs import Contract, Leaf, ShapeSpec, contract_guard, parse_constraint, symbol_defs
+from sod2jax.specs import Contract, Leaf, ShapeSpec, check_rank_and_dtype, contract_guard, parse_constraint, symbol_defs
 
 Shape = tuple[Expr, ...]
 
@@ -190,35 +190,32 @@ def _over(spec: ShapeSpec | None, leaf: Leaf) -> Sequence[Expr | None]:
 
 
 def _symbolic_signature(name: str, call: Call, specs: Sequence[ShapeSpec | None], contract: Contract) -> Signature:
-    """The signature of ShapeDtypeStructs with symbolic dims (`jax.export.symbolic_shape`), read from their text.
+    """The signature of ShapeDtypeStructs with symbolic dims, read from their text. `shapes=` must say the same, if it says anything.
 
-    Symbols of jax.export are at least 1. A spec of `shapes=` for the same leaf must say the same.
+    Symbols of `jax.export.symbolic_shape` are at least 1, and bring their scope's constraints; our own (of another stage's
+    `out_info`) are at least 0.
     """
-    scopes, shapes = {}, []
-    for spec, leaf in zip(specs, call.leaves, strict=True):
-        shape = []
-        for axis, (d, dim) in enumerate(zip(leaf.shape, _over(spec, leaf) or (), strict=True)):
-            if isinstance(d, int):
-                e = const(d)
-            else:
-                scopes.setdefault(id(getattr(d, "scope", None)), d)
-                e = parse(str(d).replace("^", "**"))
-            if dim is not None and dim != e:
-                raise SpecError(f"{name}: argument {leaf.path!r}, axis {axis} is given as {d}, but shapes= has {spec.text!r}")
-            shape.append(e)
-        shapes.append(tuple(shape))
+    shapes = [tuple(const(d) if isinstance(d, int) else parse(str(d).replace("^", "**")) for d in x.shape) for x in call.leaves]
+    for spec, leaf, shape in zip(specs, call.leaves, shapes, strict=True):
+        if spec is None:
+            continue
+        check_rank_and_dtype(name, spec, leaf)
+        for axis, (wanted, given) in enumerate(zip(_over(spec, leaf), shape, strict=True)):
+            if wanted is not None and wanted != given:
+                raise ShapeError(
+                    f"{name}: argument {leaf.path!r}, axis {axis} is given as {given}, but shapes= has {spec.text!r}"
+                )
     symbols = symbol_defs(shapes)
     names = frozenset(d.name for d in symbols)
     if unsolved := sorted(frozenset().union(*(e.free for shape in shapes for e in shape)) - names):
         raise SpecError(
-            f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold "
-            "it alone and linearly"
+            f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold it alone and linearly"
         )
-    guards = list(contract.guards(names))
-    for d in scopes.values():
-        for text in compat.export_constraints(d):
-            guards += [contract_guard(text, c) for c in parse_constraint(text) if (c.lhs.free | c.rhs.free) <= names]
-    return Signature(tuple(shapes), symbols, {}, tuple(guards), dict.fromkeys(names, 1))
+    foreign = {id(d.scope): d for x in call.leaves for d in x.shape if not isinstance(d, (int, Dim))}  # one of each scope
+    texts = [text for d in foreign.values() for text in compat.export_constraints(d)]
+    conds = [(text, cond) for text in texts for cond in parse_constraint(text) if (cond.lhs.free | cond.rhs.free) <= names]
+    guards = [*contract.guards(names), *(contract_guard(text, cond) for text, cond in conds)]
+    return Signature(tuple(shapes), symbols, {}, tuple(guards), dict.fromkeys(names, 1) if foreign else {})
 
 
 def static_signature(name: str, call: Call, contract: Contract) -> Signature:

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import inspect
 import logging
 import threading
 import weakref
@@ -57,6 +58,8 @@ def test_wrapped_name_doc():
     assert g.__name__ == "f"
     assert g.__doc__ == "The doc."
     assert g.__module__ == __name__
+    assert inspect.signature(g) == inspect.signature(f)
+    assert isinstance(g, jax.stages.Wrapped)
     assert isinstance(g, sod2.JitFunction)
     assert "f" in repr(g)
 
@@ -64,6 +67,8 @@ def test_wrapped_name_doc():
 def test_what_is_not_callable_is_refused_as_by_jax():
     with pytest.raises(TypeError, match="Expected a callable value"):
         sod2.jit(3)
+    with pytest.raises(TypeError, match="Expected a callable value"):
+        sod2.jit(None)
     with pytest.raises(TypeError, match="unexpected keyword"):
         sod2.jit(f, no_such_option=1)
 

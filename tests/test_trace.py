@@ -7,7 +7,7 @@ import pytest
 from jax import export
 
 from sod2jax.arguments import Arguments
-from sod2jax.errors import SpecError, UnsupportedError
+from sod2jax.errors import ShapeError, SpecError
 from sod2jax.ir.expr import parse, sym
 from sod2jax.specs import Contract
 from sod2jax.trace import automatic_signature, contract_signature, trace
@@ -115,16 +115,21 @@ def test_symbolic_structs():
     (b,) = export.symbolic_shape("b")
     with pytest.raises(jax.errors.InconclusiveDimensionOperation, match="b"):
         traced(lambda x: x if x.shape[0] > 4 else -x, sds(b))
-    with pytest.raises(SpecError, match="axis 0 is given as b, but shapes= has 'n'"):
+    with pytest.raises(ShapeError, match="axis 0 is given as b, but shapes= has 'n'"):
         traced(lambda x: x, sds(b), shapes=("n",))
+    with pytest.raises(ShapeError, match="has rank 1, but shapes= has 'b, s'"):
+        traced(lambda x: x, sds(b), shapes=("b, s",))
     (e,) = export.symbolic_shape("b*c")
     with pytest.raises(SpecError, match="symbol 'b' cannot be found"):
         traced(lambda x: x, sds(e))
 
 
-def test_typed_keys_are_refused_by_path():
-    with pytest.raises(UnsupportedError, match="argument 'key' of dtype key<fry>"):
-        traced(lambda key: key, jax.random.key(0))
+def test_structs_of_another_trace():
+    t = traced(lambda x: x[1:], sds(5), shapes=("n + 1",))
+    shape = t.out_avals[0].shape
+    u = traced(lambda y: y * 2, jax.ShapeDtypeStruct(shape, np.float32))
+    assert u.out_shapes == ((sym("n"),),)
+    assert u.bounds == {"n": (0, None)}
 
 
 def test_automatic_signature():

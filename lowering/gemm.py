@@ -31,7 +31,6 @@ Epilogue = Callable[[Point, Value, Box], tuple[Stmt, ...]]
 
 BLOCK_ROWS = 128  # A's block of 128 x 768 f32 fills a third of a 1 MB L2; each panel element is used for 128 rows
 FEWEST_ROWS = 16  # two tiles
-STRIP_ROWS = 16  # rows between epilogues: few, for their stores then overlap with the next strip's products
 TASKS = 16  # parallel pieces that a contraction should have, if it has the rows: some per thread
 BLOCK_DEPTH = 4096  # steps of k per visit: 512 KB of a 32-column f32 panel, half of L2
 I64, BOOL = np.dtype(np.int64), np.dtype(bool)
@@ -64,9 +63,9 @@ def pack(c: Contraction, target: Target, box: Box, value: LoadB) -> Nest:
     width = microkernel.panel(target, c.dtype)
     count = ceildiv(c.columns, width)
     batch, panel = n.split(sym("_gt"), (("_gb", c.batches), ("_gp", count)))
-    columns, bound = n.columns(c, panel, width)
+    columns, left = n.columns(c, panel, width)
     with_k = n.box.extend({"_gk": (0, c.depth - 1)})
-    inner = with_k.extend({"_gj": (0, bound)})
+    inner = with_k.extend({"_gj": (0, minimum(columns, left) - 1)})
     point = {
         **unflatten(c.batch, batch, inner),
         **unflatten(c.n, panel * width + sym("_gj"), inner),
@@ -120,13 +119,13 @@ class _Nest:
         return list(out.values())
 
     def columns(self, c: Contraction, panel: Expr, width: int) -> tuple[Expr, Expr]:
-        """(number, last index) of the columns of a panel."""
-        if self.box.known_divisible(c.columns, width):
-            return const(width), const(width - 1)
+        """(columns of a panel, those from its first one on)."""
         left = c.columns - panel * width
-        if panel.value is not None and left.value is not None:
-            return const(min(width, left.value)), const(min(width, left.value) - 1)
-        return minimum(width, left), minimum(width - 1, left - 1)
+        if self.box.known_divisible(c.columns, width):
+            return const(width), left
+        if left.value is not None:
+            return const(min(width, left.value)), left
+        return minimum(width, left), left
 
     def done(self, extent: Expr, locals: tuple[Local, ...] = (), **keep: int) -> Nest:
         return Nest(self.var, extent, tuple(self.body), locals, frozenset(keep.values()))
@@ -142,6 +141,11 @@ class _Block:
     first: Expr
     rows: Expr
     panel: Expr
+
+
+def _named(name: str, first: Expr, extent: Expr) -> Expr:
+    """The symbol that counts on from `first`, if there is more than one to count."""
+    return first if extent.value == 1 else sym(name)
 
 
 class _Macro(_Nest):
@@ -167,18 +171,17 @@ class _Macro(_Nest):
         parts = (("_gb", c.batches), ("_gc", chunks), ("_gr", blocks), ("_gp", panels))
         batch, chunk, block, panel = self.split(sym("_gt"), parts)
         first = self.define("_gm", block * limit, inner)
-        rows = self.name("_gh", inner if blocks.value == 1 else minimum(limit, inner - first))
+        rows = inner if blocks.value == 1 else self.least("_gh", limit, inner - first)
         first_outer = self.define("_gf", chunk * many, outer)
-        points = const(1) if outer.value == 1 else self.name("_go", minimum(many, outer - first_outer))
+        points = const(1) if outer.value == 1 else self.least("_go", many, outer - first_outer)
         self.offsets()
 
         block = _Block(batch, first_outer, points, first, rows, panel)
-        columns, _ = self.columns(c, panel, self.width)
+        columns, left = self.columns(c, panel, self.width)
         if columns.value is not None:
             self.body += self.block(block, columns)
         else:
             # Whole panels are loops of constant extent, without masks.
-            left = c.columns - panel * self.width
             for compare, n in (("le", const(self.width)), ("gt", left)):
                 cond = Op(compare, (Index(const(self.width), I64), Index(left, I64)), BOOL)
                 self.body.append(If(cond, tuple(self.block(block, n))))
@@ -187,43 +190,43 @@ class _Macro(_Nest):
     def block(self, b: _Block, columns: Expr) -> list[Stmt]:
         """Products and epilogue of a block of rows and `columns` columns of a panel."""
         c, w = self.c, self.walk
-        outer, inner, first, first_outer, rows = size(w.outer_rows), size(w.rows), b.first, b.first_outer, b.rows
-        # A strip of rows is multiplied and handed to the epilogue while it is in L1.
+        outer, inner = size(w.outer_rows), size(w.rows)
+        # A strip of rows, as many as a panel has columns, is multiplied and handed to the epilogue while it is in L1.
         deep = (upper := self.box.upper(size(w.depth))) is not None and upper > BLOCK_DEPTH
-        strip = BLOCK_ROWS if deep else STRIP_ROWS
-        strips = const(1) if rows.value is not None and rows.value <= strip else ceildiv(rows, strip)
-        at = self.box
-        if outer.value != 1:
-            at = at.extend({"_gx": (0, outer - first_outer - 1)})
-            first_outer = first_outer + sym("_gx")
-        if strips.value != 1:
-            at = at.extend({"_gs": (0, (BLOCK_ROWS - 1) // strip)})
-            first = first + sym("_gs") * strip
-        of_batch, of_outer = unflatten(c.batch, b.batch, at), unflatten(w.outer_rows, first_outer, at)
-        base = at.simplify(w.base.subs({**of_batch, **of_outer}) + w.row_stride * first)
-
-        r, j = sym("_gy"), sym("_gj")
-        at = at.extend({"_gy": (0, inner - first - 1)}).extend({"_gj": (0, columns - 1)})
-        of_rows, of_columns = unflatten(w.rows, first + r, at), unflatten(c.n, b.panel * self.width + j, at)
+        strip = BLOCK_ROWS if deep else self.width
+        one_strip = b.rows.value is not None and b.rows.value <= strip
+        point, top = (_named(n, x, e) for n, x, e in (("_gu", b.first_outer, outer), ("_gl", b.first, const(int(one_strip)))))
+        row, column = _named("_gn", b.first, inner), sym("_gj")
+        ranges = {"_gu": (0, outer - 1), "_gl": (0, inner - 1), "_gn": (0, inner - 1)}
+        at = self.box.extend(ranges).extend({"_gy": (0, strip - 1)}).extend({"_gj": (0, columns - 1)})
+        of_batch, of_outer, of_rows = (
+            unflatten(axes, flat, at) for axes, flat in ((c.batch, b.batch), (w.outer_rows, point), (w.rows, row))
+        )
+        of_columns = unflatten(c.n, b.panel * self.width + column, at)
         single = {x.var: const(0) for x in c.m if x.extent.value == 1}
-        result = Load("_gacc", r * self.width + j, c.dtype)
+        result = Load("_gacc", sym("_gy") * self.width + column, c.dtype)
         stores = tuple(self.epilogue({**single, **of_batch, **of_outer, **of_rows, **of_columns}, result, at))
 
+        base = at.simplify(w.base.subs({**of_batch, **of_outer}))
         b_start = (b.batch * ceildiv(c.columns, self.width) + b.panel) * c.depth * self.width
         if target := self.direct(stores, result, at, columns):
-            buffer, offset, stride = (x if isinstance(x, str) else x.subs({"_gs": 0}) for x in target)
-            body = self.reduction((buffer, offset, stride), base.subs({"_gs": 0}), b_start, rows, columns)
+            buffer, offset, stride = target
+            start = base + w.row_stride * b.first
+            body = self.reduction((buffer, offset + stride * b.first, stride), start, b_start, b.rows, columns)
         else:
             self.locals["_gacc"] = Local("_gacc", c.dtype, const(strip * self.width))
-            body = []
-            if strips.value != 1:
-                body.append(Let("_gv", Index(minimum(strip, rows - sym("_gs") * strip), I64)))
-                rows = sym("_gv")
-            body += self.reduction(("_gacc", const(0), const(self.width)), base, b_start, rows, columns)
-            body.append(For("_gy", rows, (For("_gj", columns, stores, "vector"),)))
-            if strips.value != 1:
-                body = [For("_gs", strips, tuple(body))]
-        return body if outer.value == 1 else [For("_gx", b.points, tuple(body))]
+            rows = b.rows if one_strip else sym("_gv")
+            body = self.reduction(("_gacc", const(0), const(self.width)), base + w.row_stride * top, b_start, rows, columns)
+            each = [] if inner.value == 1 else [Let("_gn", Index(top + sym("_gy"), I64))]
+            body.append(For("_gy", rows, (*each, For("_gj", columns, stores, "vector"))))
+            if not one_strip:
+                done = sym("_gs") * strip
+                height = Op("min", (Index(const(strip), I64), Index(b.rows - done, I64)), I64)
+                body = [Let("_gl", Index(b.first + done, I64)), Let("_gv", height), *body]
+                body = [For("_gs", ceildiv(b.rows, strip), tuple(body))]
+        if outer.value == 1:
+            return body
+        return [For("_gx", b.points, (Let("_gu", Index(b.first_outer + sym("_gx"), I64)), *body))]
 
     def limit(self, panels: Expr) -> Expr:
         """Rows of a block: BLOCK_ROWS, or fewer where there are so few panels that threads would be idle."""
@@ -232,11 +235,11 @@ class _Macro(_Nest):
         pieces = floordiv(self.c.batches * self.c.rows * panels, TASKS)
         return minimum(BLOCK_ROWS, maximum(FEWEST_ROWS, pieces))
 
-    def name(self, name: str, value: Expr) -> Expr:
-        """`value` as a definition, unless it is one already."""
-        if value.value is not None or not any(v.startswith("_g") for v in value.free):
-            return value
-        self.body.append(Let(name, Index(value, I64)))
+    def least(self, name: str, a: Expr, b: Expr) -> Expr:
+        """The smaller one, under a name. Not as an expression: there, nested extremes would merge, and equal kernels differ."""
+        if a.value is not None and b.value is not None:
+            return const(min(a.value, b.value))
+        self.body.append(Let(name, Op("min", (Index(a, I64), Index(b, I64)), I64)))
         return sym(name)
 
     def offsets(self) -> None:
@@ -281,11 +284,11 @@ class _Macro(_Nest):
                 pass
             case _:
                 return None
-        linear = box.simplify(offset).linear(("_gy", "_gj"))
+        linear = box.simplify(offset).linear(("_gn", "_gj"))
         if linear is None or linear[0].get("_gj") != 1 or not self.box.known_divisible(columns, self.lanes):
             return None
         strides, rest = linear
-        return buffer, rest, strides.get("_gy", const(0))
+        return buffer, rest, strides.get("_gn", const(0))
 
 
 def _order(c: Contraction, box: Box) -> Axes:

@@ -190,7 +190,7 @@ def _over(spec: ShapeSpec | None, leaf: Leaf) -> Sequence[Expr | None]:
 
 
 def _symbolic_signature(name: str, call: Call, specs: Sequence[ShapeSpec | None], contract: Contract) -> Signature:
-    """The signature of ShapeDtypeStructs with symbolic dims, read from their text. `shapes=` must say the same, if it says anything.
+    """The signature of ShapeDtypeStructs with symbolic dims, read from their text. `shapes=`, if given, must say the same.
 
     Symbols of `jax.export.symbolic_shape` are at least 1, and bring their scope's constraints; our own (of another stage's
     `out_info`) are at least 0.
@@ -209,7 +209,8 @@ def _symbolic_signature(name: str, call: Call, specs: Sequence[ShapeSpec | None]
     names = frozenset(d.name for d in symbols)
     if unsolved := sorted(frozenset().union(*(e.free for shape in shapes for e in shape)) - names):
         raise SpecError(
-            f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold it alone and linearly"
+            f"{name}: symbol {unsolved[0]!r} cannot be found from the sizes of the arguments: one dim must hold it alone and "
+            "linearly"
         )
     foreign = {id(d.scope): d for x in call.leaves for d in x.shape if not isinstance(d, (int, Dim))}  # one of each scope
     texts = [text for d in foreign.values() for text in compat.export_constraints(d)]

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, DropVar, JaxprEqn, Literal, Var
 
 from sod2jax.ir.dims import Dim, expr_of
-from sod2jax.rewrite.interpreter import close
+from sod2jax.rewrite.interpreter import close, weak_type
 
 
 def cse(closed: ClosedJaxpr) -> ClosedJaxpr:
@@ -39,7 +39,7 @@ def _may_stand(first: Var, later: Var, is_output: bool) -> bool:
     """Whether `first` may be read for `later`: it must have a name, and an output keeps its weak type."""
     if isinstance(later, DropVar):
         return True
-    return not isinstance(first, DropVar) and (not is_output or first.aval.weak_type == later.aval.weak_type)
+    return not isinstance(first, DropVar) and (not is_output or weak_type(first) == weak_type(later))
 
 
 def _key(eqn: JaxprEqn) -> tuple:

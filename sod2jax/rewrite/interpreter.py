@@ -88,7 +88,7 @@ class Context:
 
     def emit(self, prim: Primitive, operands: Iterable[Atom], shape: Sequence, dtype, /, **params) -> Atom:
         """The result of one eqn with one output."""
-        return self.emit_many(prim, operands, [ShapedArray(tuple(shape), np.dtype(dtype))], **params)[0]
+        return self.emit_many(prim, operands, [ShapedArray(tuple(shape), dtype)], **params)[0]
 
     def emit_many(self, prim: Primitive, operands: Iterable[Atom], avals, /, **params) -> list[Atom]:
         """The results of one eqn."""
@@ -159,7 +159,7 @@ class Context:
 
     def _may_replace(self, var: Var, atom: Atom) -> bool:
         """Outputs keep their weak type: it is part of what the caller gets back."""
-        return var not in self._outputs or var.aval.weak_type == atom.aval.weak_type
+        return var not in self._outputs or weak_type(var) == weak_type(atom)
 
 
 def rewrite(closed: ClosedJaxpr, rules: Rules, box: Box) -> ClosedJaxpr:
@@ -171,6 +171,10 @@ def _scope(jaxpr: Jaxpr) -> Scope:
     """The scope of the sizes in `jaxpr`."""
     variables = [*jaxpr.invars, *(v for eqn in jaxpr.eqns for v in eqn.outvars)]
     return next(size.scope for v in variables for size in getattr(v.aval, "shape", ()) if isinstance(size, Dim))
+
+
+def weak_type(atom: Atom) -> bool:
+    return getattr(atom.aval, "weak_type", False)  # tokens and references have none
 
 
 def close(old: Jaxpr, constvars, consts, eqns, outvars) -> ClosedJaxpr:

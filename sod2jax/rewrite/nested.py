@@ -19,7 +19,7 @@ def nested(closed: ClosedJaxpr, run: Callable[[ClosedJaxpr], ClosedJaxpr]) -> Cl
     def rewritten(value):
         if isinstance(value, ClosedJaxpr):
             return run(value)
-        if isinstance(value, tuple) and any(isinstance(v, ClosedJaxpr) for v in value):
+        if type(value) is tuple and any(isinstance(v, ClosedJaxpr) for v in value):
             bodies = tuple(rewritten(v) for v in value)
             return value if all(map(operator.is_, bodies, value)) else bodies
         return value

@@ -57,7 +57,7 @@ class Reader:
             return None
 
     def element(self, atom, index: Sequence[Expr]) -> Expr:
-        if np.dtype(atom.aval.dtype) not in _DTYPES or self._steps <= 0:
+        if atom.aval.dtype not in _DTYPES or self._steps <= 0:
             raise _Unknown
         self._steps -= 1
         eqn = self._cx.maker(atom)
@@ -69,7 +69,7 @@ class Reader:
         record, aval = ops.of(eqn.primitive), eqn.outvars[number].aval
         if record is None or record.pull is None or record.folds:
             raise _Unknown
-        out = ops.Out(tuple(map(expr_of, aval.shape)), np.dtype(aval.dtype), number)
+        out = ops.Out(tuple(map(expr_of, aval.shape)), aval.dtype, number)
         return record.pull(_Symbolic(self.box), out, index, *(_Operand(self, v) for v in eqn.invars), **eqn.params)
 
 
@@ -81,7 +81,7 @@ class _Operand:
     def __init__(self, reader: Reader, atom):
         self._reader, self._atom = reader, atom
         self.shape = tuple(map(expr_of, atom.aval.shape))
-        self.dtype = np.dtype(atom.aval.dtype)
+        self.dtype = atom.aval.dtype
 
     def __getitem__(self, index) -> Expr:
         return self._reader.element(self._atom, index)

@@ -89,6 +89,12 @@ ZOO = {
     "integers": lambda x: (jnp.arange(x.shape[0]) // 2 % 3, x.shape[0] * 2 - 1, jnp.int32(x.shape[0]) > 2),
     "sort": lambda x: (jnp.sort(x, 0), jnp.argsort(x, 1), lax.top_k(x, 2)),
     "at": lambda x: (x.at[0].set(1.0), x.at[:, 1:].add(2.0), x.at[::2].mul(2.0)),
+    "complex": lambda x: ((x + 1j) * 1.0).conj().imag,
+    "random": lambda x: (
+        jax.random.bernoulli(jax.random.key(0), 0.5, x.shape) * x,
+        jax.random.key_data(jax.random.split(jax.random.key(1))[1]),
+    ),
+    "solve": lambda x: lax.custom_linear_solve(lambda v: v * 2, x, lambda matvec, b: b / 2),
     "vmap and grad": lambda x: (jax.vmap(jnp.dot)(x, x), jax.grad(lambda y: jnp.sum(jnp.tanh(y) ** 2))(x)),
 }
 

@@ -103,11 +103,14 @@ def dynamic_slice(cx, eqn):
     return sliced(cx, x, begins, ends, [1] * len(begins), out.shape)
 
 
+READABLE = (np.dtype(bool), np.dtype(np.int32), np.dtype(np.int64))
+
+
 def scalar_of_sizes(cx, eqn):
     """One eqn, not a chain, for an integer or a condition that only sizes decide."""
     out = eqn.outvars[0].aval
     is_final = eqn.primitive is p.convert_element_type_p and cx.maker(eqn.invars[0], dim_as_value_p) is not None
-    if out.shape or out.dtype.kind not in "ib" or is_final:
+    if out.shape or out.dtype not in READABLE or is_final:
         return None
     value = cx.reader(()).outcome(eqn)
     if value is None:

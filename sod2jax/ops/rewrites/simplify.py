@@ -102,7 +102,8 @@ def neutral(*, left=None, right=None):
             if is_neutral is None or not _may_be_one_value(cx, operand):
                 continue
             value = splat(cx, operand)
-            if value is not None and is_neutral(value):
+            # Complex products mix both parts: inf * (1 + 0j) has a NaN.
+            if value is not None and value.dtype.kind != "c" and is_neutral(value):
                 return spread(cx, other, eqn.outvars[0].aval)
 
     return rule

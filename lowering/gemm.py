@@ -32,6 +32,7 @@ Epilogue = Callable[[Point, Value, Box], tuple[Stmt, ...]]
 BLOCK_ROWS = 128  # A's block of 128 x 768 f32 fills a third of a 1 MB L2; each panel element is used for 128 rows
 FEWEST_ROWS = 16  # two tiles
 TASKS = 16  # parallel pieces that a contraction should have, if it has the rows: some per thread
+STRIP_ROWS = 16  # rows between epilogues
 BLOCK_DEPTH = 4096  # steps of k per visit: 512 KB of a 32-column f32 panel, half of L2
 I64, BOOL = np.dtype(np.int64), np.dtype(bool)
 
@@ -79,7 +80,7 @@ def pack(c: Contraction, target: Target, box: Box, value: LoadB) -> Nest:
         row.append(For("_gz", const(width), (Store(c.panels, start + sym("_gz"), Const(0.0, c.dtype)),), "vector"))
     row.append(For("_gj", columns, (*stmts, Store(c.panels, start + sym("_gj"), element)), "vector"))
     n.body.append(For("_gk", c.depth, tuple(row)))
-    return n.done(c.batches * count, width=width)
+    return n.done(c.batches * count, (), width)
 
 
 def contract(c: Contraction, target: Target, box: Box, epilogue: Epilogue) -> Nest:
@@ -127,8 +128,8 @@ class _Nest:
             return const(min(width, left.value)), left
         return minimum(width, left), left
 
-    def done(self, extent: Expr, locals: tuple[Local, ...] = (), **keep: int) -> Nest:
-        return Nest(self.var, extent, tuple(self.body), locals, frozenset(keep.values()))
+    def done(self, extent: Expr, locals: tuple[Local, ...], *keep: int) -> Nest:
+        return Nest(self.var, extent, tuple(self.body), locals, frozenset(keep))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +186,15 @@ class _Macro(_Nest):
             for compare, n in (("le", const(self.width)), ("gt", left)):
                 cond = Op(compare, (Index(const(self.width), I64), Index(left, I64)), BOOL)
                 self.body.append(If(cond, tuple(self.block(block, n))))
-        return self.done(c.batches * chunks * blocks * panels, tuple(self.locals.values()), width=self.width)
+        return self.done(c.batches * chunks * blocks * panels, tuple(self.locals.values()), self.width, STRIP_ROWS)
 
     def block(self, b: _Block, columns: Expr) -> list[Stmt]:
         """Products and epilogue of a block of rows and `columns` columns of a panel."""
         c, w = self.c, self.walk
         outer, inner = size(w.outer_rows), size(w.rows)
-        # A strip of rows, as many as a panel has columns, is multiplied and handed to the epilogue while it is in L1.
+        # A strip of rows is multiplied and handed to the epilogue. Few rows: their stores then overlap with the next products.
         deep = (upper := self.box.upper(size(w.depth))) is not None and upper > BLOCK_DEPTH
-        strip = BLOCK_ROWS if deep else self.width
+        strip = BLOCK_ROWS if deep else STRIP_ROWS
         one_strip = b.rows.value is not None and b.rows.value <= strip
         point, top = (_named(n, x, e) for n, x, e in (("_gu", b.first_outer, outer), ("_gl", b.first, const(int(one_strip)))))
         row, column = _named("_gn", b.first, inner), sym("_gj")

@@ -167,13 +167,16 @@ class Real:
         return self._cmp("uno", self)
 
     def at_least(self, low: float) -> Real:
-        """max(self, low) in one instruction; NaN stays."""
+        """max(self, low), which is one instruction; NaN stays."""
         low = self.const(low)
-        return (low > self).where(low, self)
+        return self._maximum("maximum", low) if self.m.target.is_aarch64 else (low > self).where(low, self)
 
     def at_most(self, high: float) -> Real:
         high = self.const(high)
-        return (high < self).where(high, self)
+        return self._maximum("minimum", high) if self.m.target.is_aarch64 else (high < self).where(high, self)
+
+    def _maximum(self, name: str, bound: Real) -> Real:
+        return self.like(self.m.call(name, self.s, self.x, bound.x))
 
     def sqrt(self) -> Real:
         return self.like(self.m.call("sqrt", self.s, self.x))

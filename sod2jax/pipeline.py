@@ -12,6 +12,7 @@ import numpy as np
 
 from sod2jax import binding, compat, ops, rewrite
 from sod2jax.analyse import rdp
+from sod2jax.analyse.demands import demand
 from sod2jax.errors import not_yet, unsupported_primitive
 from sod2jax.ir import check, text
 from sod2jax.ir.facts import facts_text
@@ -35,6 +36,8 @@ class Executable:
         self.target = targets.named(options.cpu) if options.cpu else targets.host()
         disable = options.disable
         box = traced.scope.box
+        with self._timed("demand"):
+            demand(traced.closed_jaxpr.jaxpr, traced.scope)
         with self._timed("rewrite"):
             self.rewritten = separate(rewrite.run(traced.closed_jaxpr, box))
         refuse_unsupported(self.rewritten)

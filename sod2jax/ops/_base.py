@@ -7,9 +7,9 @@ A family of primitives stands in one file of this folder, regular families as ta
 * `mapping`: DNNFusion's mapping type of the worst operand edge (table 2), an upper bound; passes derive the edge's own.
 * `pull`: the loop rule. `pull(b, out, index, *operands, **params) -> Value` gives one element of the output at `index` (Exprs), reading
   operands as `x[index]`; `b` is a `Body`. Everything else about loops (fusion, index maps, vectors) follows from it.
-* `values`: the transfer of symbolic values of small integer tensors (RDP's value map): `values(out, *operands, **params)` with
-  an operand a nested list of Exprs or None; gives the same of the output or None.
-* `solve`: backward transfer (RDP): `solve(out_shape, in_shapes, **params)` yields pairs of Exprs that must be equal.
+* `values`: the transfer of symbolic values of small integer tensors (RDP's value map): `values(c, *operands, **params)`, operands and
+  result being object arrays of Exprs (None where unknown); `c` is a `values.Context`.
+* `solve`: backward transfer (RDP): `solve(outs, ins, **params)`, tuples of shapes, yields pairs of Exprs that must be equal.
 * `forward`: for one-to-one index maps, the output index at which operand element `index` appears:
   `forward(out, index, x_shape, **params)`; lets an epilogue store through a transpose or reshape.
 * `contraction`: for many-to-many anchors, the `Contraction` noun of an eqn (see `contract`).

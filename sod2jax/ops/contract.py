@@ -172,6 +172,7 @@ defop(
 )  # fmt: skip
 defop(
     OpDef(
-        p.conv_general_dilated_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=conv_general_dilated, contraction=conv_map, cost=2, folds=True
+        p.conv_general_dilated_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=conv_general_dilated, contraction=conv_map, cost=2, folds=True,
+        solve=values.SOLVE["conv_general_dilated"],
     )
-)
+)  # fmt: skip

@@ -55,8 +55,13 @@ for _prim, _fold in FOLDS.items():
     defop(
         OpDef(
             _prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(reduce, _fold), folds=True,
-            values=values.REDUCE.get(_fold), solve=None,
+            values=values.REDUCE.get(_fold), solve=values.SOLVE["reduce"],
         )
     )  # fmt: skip
 for _prim, _fold in ((p.argmax_p, "max"), (p.argmin_p, "min")):
-    defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(arg_extreme, _fold), cost=3, folds=True))
+    defop(
+        OpDef(
+            _prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(arg_extreme, _fold), cost=3, folds=True,
+            values=values.SHAPE[f"arg{_fold}"], solve=values.SOLVE["reduce"],
+        )
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from sod2jax.ir.dims import expr_of
 from sod2jax.ir.expr import const, floordiv, mod
 from sod2jax.ir.loops import identity
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
+from sod2jax.ops.values import SOLVE
 
 BOOL, INT = np.dtype(bool), np.dtype(np.int64)
 
@@ -47,4 +48,4 @@ def reduce_window(
 
 
 for _prim, _fold in FOLDS.items():
-    defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(reduce_window, _fold), cost=2, folds=True))
+    defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(reduce_window, _fold), cost=2, folds=True, solve=SOLVE["reduce_window"]))

@@ -28,7 +28,7 @@ def domain(name):
 @pytest.mark.parametrize("prim", elementwise.UNARY, ids=str)
 def test_unary(agrees, prim):
     name = elementwise.UNARY[prim][0]
-    bind = {"exp2": jnp.exp2}.get(name) or getattr(lax, prim.name)
+    bind = {"exp2": jnp.exp2, "not": lax.bitwise_not}.get(name) or getattr(lax, prim.name)
     if name in INTEGER_ONLY:
         agrees(bind, ["n"], SIZES, integers)
     else:
@@ -39,7 +39,7 @@ def test_unary(agrees, prim):
 @pytest.mark.parametrize("prim", [q for q in elementwise.BINARY if q is not p.add_jaxvals_p], ids=str)
 def test_binary(agrees, prim):
     name = elementwise.BINARY[prim][0]
-    bind = getattr(lax, prim.name.replace("atan2", "atan2"))
+    bind = getattr(lax, {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}.get(name, prim.name))
     if name in INTEGER_ONLY:
         make = integers
         if name.startswith("shift"):

@@ -1,0 +1,48 @@
+"""Equalities that eqns demand become guards, or errors where the sizes at hand break them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sod2jax as sod2
+from sod2jax.analyse.demands import demand
+from sod2jax.ir.dims import Scope
+
+
+def trace(f, hint):
+    scope = Scope()
+    n = scope.symbol("n", hint=hint)
+    demand(jax.jit(f).trace(jax.ShapeDtypeStruct((n, 4), np.float32)).jaxpr.jaxpr, scope)
+    return scope
+
+
+def halves(x):
+    return x.reshape(x.shape[0] // 2, 2, 4)
+
+
+def test_a_reshape_keeps_its_elements():
+    scope = trace(halves, 6)
+    (guard,) = scope.minimal_guards()
+    assert guard.cond.lhs.subs({"n": 6}) == guard.cond.rhs.subs({"n": 6})
+    assert guard.cond.lhs.subs({"n": 7}) != guard.cond.rhs.subs({"n": 7})
+    assert "reshape" in guard.message and "test_demands.py" in guard.where
+
+
+def test_sizes_that_break_it_are_an_error():
+    with pytest.raises(sod2.errors.ShapeError, match="reshape needs"):
+        trace(halves, 7)
+
+
+def test_calls_are_entered_and_what_is_known_demands_nothing():
+    assert trace(lambda x: jax.jit(halves)(x), 6).minimal_guards()
+    assert not trace(lambda x: jnp.tanh(x).reshape(-1) + x.T.reshape(-1), 6).minimal_guards()
+
+
+def test_end_to_end():
+    f = sod2.jit(halves, shapes=("n, 4",))
+    assert f(jnp.ones((6, 4))).shape == (3, 2, 4)
+    with pytest.raises(TypeError, match="reshape needs"):
+        f(jnp.ones((7, 4)))
+    assert f(jnp.ones((8, 4))).shape == (4, 2, 4)
+    assert f.cache_info().compiles == 1

@@ -144,11 +144,6 @@ class _Block:
     panel: Expr
 
 
-def _named(name: str, first: Expr, extent: Expr) -> Expr:
-    """The symbol that counts on from `first`, if there is more than one to count."""
-    return first if extent.value == 1 else sym(name)
-
-
 class _Macro(_Nest):
     """The nest of one contraction."""
 
@@ -192,12 +187,14 @@ class _Macro(_Nest):
         """Products and epilogue of a block of rows and `columns` columns of a panel."""
         c, w = self.c, self.walk
         outer, inner = size(w.outer_rows), size(w.rows)
-        # A strip of rows is multiplied and handed to the epilogue. Few rows: their stores then overlap with the next products.
+        # A strip of rows is multiplied and handed to the epilogue. Few rows: their stores then overlap with the next products
+        # (attention scores of 384 x 384: 222 GFLOP/s with strips of 16 rows, 199 with 64).
         deep = (upper := self.box.upper(size(w.depth))) is not None and upper > BLOCK_DEPTH
         strip = BLOCK_ROWS if deep else STRIP_ROWS
         one_strip = b.rows.value is not None and b.rows.value <= strip
-        point, top = (_named(n, x, e) for n, x, e in (("_gu", b.first_outer, outer), ("_gl", b.first, const(int(one_strip)))))
-        row, column = _named("_gn", b.first, inner), sym("_gj")
+        point = b.first_outer if outer.value == 1 else sym("_gu")
+        top = b.first if one_strip else sym("_gl")
+        row, column = b.first if inner.value == 1 else sym("_gn"), sym("_gj")
         ranges = {"_gu": (0, outer - 1), "_gl": (0, inner - 1), "_gn": (0, inner - 1)}
         at = self.box.extend(ranges).extend({"_gy": (0, strip - 1)}).extend({"_gj": (0, columns - 1)})
         of_batch, of_outer, of_rows = (

@@ -103,9 +103,14 @@ class _Slots:
 
 
 def assemble(
-    name: str, graph: Graph, pieces: Sequence[Piece], inputs: Sequence[Input], samples: Sequence[Mapping[str, int]], disable=frozenset(),
+    name: str,
+    graph: Graph,
+    pieces: Sequence[Piece],
+    inputs: Sequence[Input],
+    samples: Sequence[Mapping[str, int]],
+    disable: frozenset[str] = frozenset(),
     **rest,
-) -> Program:  # fmt: skip
+) -> Program:
     """The Program of `pieces`; `samples` are sizes to plan the arena for, the most important one last."""
     pieces = sorted(_once(pieces), key=lambda p: not p.group.prepare)
     table = _Slots(graph, pieces)
@@ -123,7 +128,14 @@ def assemble(
         prepare = tuple(sorted(needs)) if piece.group.prepare else ()
         steps.append(
             Step(
-                number, (*reads, written), lowered.bound.sizes, lowered.extent, lowered.work, lowered.scratch, prepare, describe(graph, piece)
+                number,
+                (*reads, written),
+                lowered.bound.sizes,
+                lowered.extent,
+                lowered.work,
+                lowered.scratch,
+                prepare,
+                describe(graph, piece),
             )
         )
     slots = _lifetimes(table.slots, steps)
@@ -203,9 +215,7 @@ def _arena(slots, steps, kernels, pieces, samples, plain: bool):
                     break
     over = {(numbers[a], numbers[b]) for a, b in heirs}
     end = len(steps)
-    buffers = [
-        memory.Buffer(slots[i].nbytes, 0 if plain else slots[i].first, end if plain else slots[i].last) for i in numbers
-    ]
+    buffers = [memory.Buffer(slots[i].nbytes, 0 if plain else slots[i].first, end if plain else slots[i].last) for i in numbers]
     merged, owner = memory.share(buffers, heirs)
     placement = memory.place(merged, samples)
     slots = list(slots)

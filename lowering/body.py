@@ -251,7 +251,7 @@ def free(node) -> set[str]:
         case Fold(extents, scopes):
             names = {n for e in extents for n in e.free}
             return names.union(*(free(s) for scope in scopes for s in scope.body))
-        case For(var, extent, body):
+        case For(_, extent, body):
             return set(extent.free).union(*map(free, body))
         case Let(_, value) | Update(_, value):
             return set(reads(value))

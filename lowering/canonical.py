@@ -2,8 +2,8 @@
 
 * Loop variables and definitions are renamed in the order in which they appear.
 * What an index expression holds of sizes becomes int64 arguments of the kernel: in `i*(s*768) + j` the coefficient of `i` is a
-  size. So are large constants (768), so that layers of other widths share the code; small ones (strides, window extents) stay, for
-  they shape the code.
+  size. So are large constants (768), so that layers of other widths share the code; small ones (strides, window extents) stay,
+  for they shape the code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,23 @@ from dataclasses import dataclass
 
 from sod2jax.ir.expr import Atom, Expr, const, rebuild, sym
 from sod2jax.ir.loops import (
-    Buffer, Const, For, Gemm, If, Index, Init, Kernel, Let, Load, Local, Op, Ref, Stmt, Store, Update, Value,
+    Buffer,
+    Const,
+    For,
+    Gemm,
+    If,
+    Index,
+    Init,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Op,
+    Ref,
+    Stmt,
+    Store,
+    Update,
+    Value,
 )  # fmt: skip
 
 SMALL = 16  # constants up to this stay in the code
@@ -28,8 +44,8 @@ class Bound:
 
 
 def canonical(kernel: Kernel, keep: frozenset[int] = frozenset(), small: int = SMALL) -> Bound:
-    """`kernel`, whose expressions hold program symbols, as a kernel over its own sizes. Constants up to `small`, and those in `keep`,
-    stay in the code."""
+    """`kernel`, whose expressions hold program symbols, as a kernel over its own sizes. Constants up to `small`, and those in
+    `keep`, stay in the code."""
     return _Canonical(kernel, keep, small).run()
 
 

@@ -7,7 +7,7 @@ Three shapes of nest, tried in this order; the first that fits is taken:
   folds per element (pooling, depthwise convolutions, sums over leading axes) run inside of the vector loop, lane by lane.
 * elements: every element in parallel and the folds in vectors, where an element folds what lies side by side (sums of rows).
 
-A costly value that a row's fold and the row itself both need is kept in the root's own buffer between the two (`exp` of a softmax).
+A costly value that a row's fold and the row itself both need (a softmax's `exp`) is kept in the root's own buffer in between.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sod2jax.ops.shape import unlinear
 from sod2jax.plan.fuse import COSTLY, Group
 from sod2jax.plan.graph import Graph
 
+ZERO = const(0)
 BLOCK = 2048  # elements of a line that one task takes
 COLUMNS = 64  # elements of a row that one task takes, where each of them folds on its own
 UNROLLED = 8  # fold loops up to this long disappear
@@ -41,7 +42,7 @@ class Lowered:
     extent: Expr
     work: Expr
     inplace: frozenset[Var] = frozenset()  # reads that the output may overwrite
-    scratch: Expr = const(0)  # bytes per thread
+    scratch: Expr = ZERO  # bytes per thread
 
 
 def lower_loops(graph: Graph, group: Group, buffers: Collection[Var]) -> Lowered:
@@ -190,7 +191,9 @@ class _Nest:
         reads = tuple(self.puller.names)
         arguments = [Buffer(self.puller.names[v], self.graph.dtype(v), "r") for v in reads]
         kernel = Kernel("loops", (*arguments, Buffer(OUT, self.dtype, "w")), (), (), self.var, self.extent, self.body)
-        inplace = frozenset(v for v in reads if self.graph.dtype(v) == self.dtype and overwritable(self.body, self.puller.names[v], OUT))
+        inplace = frozenset(
+            v for v in reads if self.graph.dtype(v) == self.dtype and overwritable(self.body, self.puller.names[v], OUT)
+        )
         return Lowered(canonical(kernel), reads, self.extent, work_of(kernel), inplace)
 
 
@@ -281,8 +284,8 @@ def _rename(stmts, name: str, value: Expr) -> tuple[Stmt, ...]:
 
 
 def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
-    """Whether `out` may lie where buffer `name` lies: `name` is read only where, or before, the same element of `out` is written by
-    the same task.
+    """Whether `out` may lie where buffer `name` lies: `name` is read only where, or before, the same element of `out` is written
+    by the same task.
 
     So every read must be at the offset of a store: in the same loop, or in an earlier loop over the same row.
     """

@@ -1,4 +1,4 @@
-"""How much a kernel does: scalar operations over all of its iterations, as an Expr. It decides how many threads are worth waking."""
+"""How much a kernel does: scalar operations over all of its iterations. It decides how many threads are worth waking."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def work_of(kernel: Kernel) -> Expr:
         work = const(0)
         for s in stmts:
             match s:
-                case For(var, extent, body, kind):
+                case For(var, extent, body, _):
                     inner[var] = 0
                     trips = extent.subs(inner)
                     work = work + total(body, times * trips)

@@ -45,17 +45,16 @@ class Executable:
             graph = Graph(self.rewritten, box, parameters(traced))
             pieces = lower(graph, self.target, disable)
         with self._timed("plan"):
-            self.program: Program = assemble(
-                traced.name, graph, pieces, [Input(x.path, np.dtype(x.dtype), x.shape) for x in traced.inputs], samples(traced), disable,
-                symbols=traced.symbols, guards=traced.guards(), bounds=traced.bounds,
-            )  # fmt: skip
+            inputs = [Input(x.path, np.dtype(x.dtype), x.shape) for x in traced.inputs]
+            rest = {"symbols": traced.symbols, "guards": traced.guards(), "bounds": traced.bounds}
+            self.program: Program = assemble(traced.name, graph, pieces, inputs, samples(traced), disable, **rest)
         if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
             with self._timed("check"):
                 check.check(self.program, samples=20)
 
     @cached_property
     def runtime(self) -> binding.Program:
-        """The program in the runtime, with machine code. UnsupportedError if it was compiled for another machine than this one."""
+        """The program in the runtime, with machine code. UnsupportedError if it was compiled for another machine."""
         if self.target.triple != targets.host().triple:
             raise not_yet(
                 f"running code for {self.target.name} on {targets.host().name}", remedy="Its texts and its object code are there."
@@ -135,4 +134,3 @@ def refuse_unsupported(closed) -> None:
         if record is None or record.pull is None:
             shapes = ", ".join(v.aval.str_short() for v in eqn.invars[:4])
             raise unsupported_primitive(eqn.primitive.name, compat.user_line(eqn), detail=shapes)
-

@@ -24,7 +24,6 @@ The grammar, whole::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 
@@ -74,7 +73,7 @@ class Ref:
     dtype: np.dtype
 
 
-Value = Union[Const, Index, Load, Op, Ref]
+Value = Const | Index | Load | Op | Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +144,15 @@ class Gemm:
     dtype: np.dtype
 
 
-Stmt = Union[For, Let, Init, Update, Store, If, Gemm]
+Stmt = For | Let | Init | Update | Store | If | Gemm
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A pointer argument. `access` is "r", "w" (what it held before does not matter; it may be read after it is written) or "rw"; two buffers of one kernel never overlap unless `inplace` names the other."""
+    """A pointer argument. `access` is "r", "w" (what it held before does not matter; it may be read after it is written) or "rw".
+
+    Two buffers of one kernel never overlap unless `inplace` names the other.
+    """
 
     name: str
     dtype: np.dtype

@@ -4,6 +4,21 @@ from sod2jax.ops import contract, create, elementwise, index, reduce, shape, str
 from sod2jax.ops._base import OPS, Body, Dyn, Mapping, OpDef, Out, Tensor, defop, of
 
 __all__ = [
-    "OPS", "Body", "Dyn", "Mapping", "OpDef", "Out", "Tensor", "defop", "of",
-    "contract", "create", "elementwise", "index", "reduce", "shape", "structure", "window",
+    "OPS",
+    "Body",
+    "Dyn",
+    "Mapping",
+    "OpDef",
+    "Out",
+    "Tensor",
+    "contract",
+    "create",
+    "defop",
+    "elementwise",
+    "index",
+    "of",
+    "reduce",
+    "shape",
+    "structure",
+    "window",
 ]  # fmt: skip

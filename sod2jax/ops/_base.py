@@ -1,14 +1,15 @@
 """What is known of one primitive: the OpDef record and the registry of all of them.
 
-Passes ask for properties of a record, never for a primitive's name; what a pass wants to know and cannot ask becomes a field here.
+Passes ask for properties of a record, never for a primitive's name; what a pass wants to know and cannot ask becomes a
+field here.
 A family of primitives stands in one file of this folder, regular families as tables (`elementwise.UNARY`).
 
 * `dyn`: SoD2's operator class (papers: SoD2, section 3): what the output's shape and value depend on.
 * `mapping`: DNNFusion's mapping type of the worst operand edge (table 2), an upper bound; passes derive the edge's own.
-* `pull`: the loop rule. `pull(b, out, index, *operands, **params) -> Value` gives one element of the output at `index` (Exprs), reading
-  operands as `x[index]`; `b` is a `Body`. Everything else about loops (fusion, index maps, vectors) follows from it.
-* `values`: the transfer of symbolic values of small integer tensors (RDP's value map): `values(c, *operands, **params)`, operands and
-  result being object arrays of Exprs (None where unknown); `c` is a `values.Context`.
+* `pull`: the loop rule. `pull(b, out, index, *operands, **params) -> Value` gives one element of the output at `index` (Exprs),
+  reading operands as `x[index]`; `b` is a `Body`. Everything else about loops (fusion, index maps, vectors) follows from it.
+* `values`: the transfer of symbolic values of small integer tensors (RDP's value map): `values(c, *operands, **params)`, operands
+  and result being object arrays of Exprs (None where unknown); `c` is a `values.Context`.
 * `solve`: backward transfer (RDP): `solve(outs, ins, **params)`, tuples of shapes, yields pairs of Exprs that must be equal.
 * `forward`: for one-to-one index maps, the output index at which operand element `index` appears:
   `forward(out, index, x_shape, **params)`; lets an epilogue store through a transpose or reshape.

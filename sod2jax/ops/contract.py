@@ -1,7 +1,7 @@
 """Contractions: dot_general and convolutions, the many-to-many anchors.
 
-Each has two descriptions of one meaning. `pull` is the plain fold of products, right for every dtype and size; `contraction` gives
-the index maps of the batch-reduce GEMM template: out[batch, m, n] = sum over k of lhs[batch, m, k] * rhs[batch, k, n].
+Each has two descriptions of one meaning. `pull` is the plain fold of products, right for every dtype and size; `contraction`
+gives the index maps of the batch-reduce GEMM template: out[batch, m, n] = sum over k of lhs[batch, m, k] * rhs[batch, k, n].
 """
 
 from __future__ import annotations
@@ -119,7 +119,13 @@ def conv_map(out, x, y, *, dimension_numbers, window_strides, padding, lhs_dilat
         return place(rank, ((on,), m[:1]), ((oc,), (feature,)), (os_, m[1:]))
 
     return ContractionMap(
-        batch=grouped, m=(out[on], *(out[a] for a in os_)), n=(per_group,), k=(*(y[a] for a in ys), y[yi]), lhs=lhs, rhs=rhs, out=at
+        batch=grouped,
+        m=(out[on], *(out[a] for a in os_)),
+        n=(per_group,),
+        k=(*(y[a] for a in ys), y[yi]),
+        lhs=lhs,
+        rhs=rhs,
+        out=at,
     )
 
 
@@ -172,7 +178,7 @@ defop(
 )  # fmt: skip
 defop(
     OpDef(
-        p.conv_general_dilated_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=conv_general_dilated, contraction=conv_map, cost=2, folds=True,
-        solve=values.SOLVE["conv_general_dilated"],
+        p.conv_general_dilated_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=conv_general_dilated, contraction=conv_map, cost=2,
+        folds=True, solve=values.SOLVE["conv_general_dilated"],
     )
 )  # fmt: skip

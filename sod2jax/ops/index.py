@@ -101,7 +101,9 @@ def dynamic_update_slice(b, out, index, x, update, *starts, **_):
 
 
 defop(OpDef(p.gather_p, Dyn.ISDOS, Mapping.ONE_TO_MANY, pull=gather, cost=4, values=values.SHAPE.get("gather")))
-defop(OpDef(p.dynamic_slice_p, Dyn.ISDOS, Mapping.ONE_TO_ONE, pull=dynamic_slice, cost=1, values=values.SHAPE.get("dynamic_slice")))
+defop(
+    OpDef(p.dynamic_slice_p, Dyn.ISDOS, Mapping.ONE_TO_ONE, pull=dynamic_slice, cost=1, values=values.SHAPE.get("dynamic_slice"))
+)
 defop(
     OpDef(
         p.dynamic_update_slice_p, Dyn.ISDOS, Mapping.ONE_TO_ONE, pull=dynamic_update_slice, cost=2,

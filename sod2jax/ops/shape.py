@@ -28,11 +28,12 @@ def linear(index, shape):
 
 
 def unlinear(at, shape):
-    """The index of row-major position `at`; axes of size 1 take 0, and the first other axis needs no modulus."""
+    """The index of row-major position `at`; axes of size 1 (or 0: there is no position) take 0, and the first other axis needs no
+    modulus."""
     index, stride = [], const(1)
-    first = next((k for k, size in enumerate(shape) if size.value != 1), None)
+    first = next((k for k, size in enumerate(shape) if size.value not in (0, 1)), None)
     for k in range(len(shape) - 1, -1, -1):
-        if shape[k].value == 1:
+        if shape[k].value in (0, 1):
             index.append(ZERO)
             continue
         quotient = floordiv(at, stride)

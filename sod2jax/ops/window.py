@@ -48,4 +48,14 @@ def reduce_window(
 
 
 for _prim, _fold in FOLDS.items():
-    defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(reduce_window, _fold), cost=2, folds=True, solve=SOLVE["reduce_window"]))
+    defop(
+        OpDef(
+            _prim,
+            Dyn.ISDOS,
+            Mapping.MANY_TO_MANY,
+            pull=partial(reduce_window, _fold),
+            cost=2,
+            folds=True,
+            solve=SOLVE["reduce_window"],
+        )
+    )

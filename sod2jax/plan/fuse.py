@@ -12,8 +12,8 @@ After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
   folded once; otherwise it gets a buffer (red cell: many-to-many into many-to-many).
 * One-to-many: a costly value that its consumer would recompute along other axes gets a buffer (yellow cell).
 * Values of parameters alone (batch norm's scale) get a buffer that is filled when the parameters change.
-* An anchor's right operand goes through packing, whose loops take in what lies before it; its left operand is addressed by strides,
-  so only affine index maps may stand between it and a buffer.
+* An anchor's right operand goes through packing, whose loops take in what lies before it; its left operand is addressed by
+  strides, so only affine index maps may stand between it and a buffer.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def contraction_of(graph: Graph, i: int) -> ContractionMap | None:
         return product
 
     m, n, k = map(known, (maps.m, maps.n, maps.k))
-    if k == 1 or (n is not None and n < NARROW and (m is not None and m < NARROW or x in graph.invariant)):
+    if k == 1 or (n is not None and n < NARROW and ((m is not None and m < NARROW) or x in graph.invariant)):
         return None
     if n is not None and n < NARROW and len(maps.m) > 1:
         return None  # depthwise and nearly so
@@ -203,8 +203,8 @@ def epilogue(graph: Graph, i: int, claimed: dict[int, Group]) -> tuple[tuple[int
         region.update(between)
         path.append(then)
         at = then
-    # An index map at the end of the path saves its consumers nothing that they could not do themselves, but a permutation that ends
-    # there lets the kernel store rows where they belong.
+    # An index map at the end of the path saves its consumers nothing that they could not do themselves, but a permutation that
+    # ends there lets the kernel store rows where they belong.
     while path and graph.records[path[-1]].moves and graph.eqns[path[-1]].params.get("permutation") is None:
         region.discard(path.pop())
     return tuple(path), region
@@ -281,6 +281,9 @@ def _by_rows(graph: Graph, eqn, v: Var, group: Group) -> bool:
     if len(mine) == len(theirs):
         return True
     operand = eqn.invars[0]
-    return len(theirs) == len(mine) + 1 and isinstance(operand, Var) and all(
-        map(graph.box.known_eq, _stripped(graph, operand), theirs)
-    ) and len(_stripped(graph, operand)) == len(theirs)
+    return (
+        len(theirs) == len(mine) + 1
+        and isinstance(operand, Var)
+        and all(map(graph.box.known_eq, _stripped(graph, operand), theirs))
+        and len(_stripped(graph, operand)) == len(theirs)
+    )

@@ -1,4 +1,4 @@
-"""A jaxpr as a graph that planning can ask: who makes a var, who uses it, which shape it has, what depends on parameters alone."""
+"""A jaxpr as a graph that planning can ask: who makes a var, who uses it, its shape, what depends on parameters alone."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The arena: where each buffer lies, as formulas over the sizes (SoD2 section 4.4, dynamic memory planning).
 
 * A buffer has a size formula and a lifetime in steps. Two buffers whose lifetimes meet must not overlap, at any size.
-* At a sample of the sizes, peak first: the buffers that are live at the fullest step are packed without gaps, longest lived lowest;
-  then the plan grows from that step in both directions, each buffer taking the lowest gap that fits it.
-* What is kept of the sample is only the order: of two buffers that meet, which lies below the other. An offset is then the maximum
-  over the buffers below it of where they end, so the plan is sound at every size, and it is the sample's own plan at the sample.
-* The arena's size is the maximum of all ends. Both are Exprs: a new shape costs their evaluation, not a search.
+* At a sample of the sizes, peak first: the buffers that are live at the fullest step are packed without gaps, longest lived
+  lowest; then the plan grows from that step in both directions, each buffer taking the lowest gap that fits it.
+* What is kept of the sample is only the order: of two buffers that meet, which lies below the other. An offset is then the
+  maximum over the buffers below it of where they end: sound at every size, and at the sample the sample's own plan.
+* The arena's size is the maximum of all ends. A new shape costs the evaluation of formulas, not a search.
 * A buffer that its kernel may overwrite (`inplace`) hands its place on: it and its heir count as one.
 """
 
@@ -43,7 +43,7 @@ def aligned(nbytes: Expr) -> Expr:
 
 
 def place(buffers: Sequence[Buffer], samples: Sequence[Mapping[str, int]]) -> Placement:
-    """The plan whose arena is smallest over `samples` (the sum of the logarithms would favour small sizes; the largest sample counts)."""
+    """The plan, of one per sample, whose arena is smallest at the last of `samples`."""
     best = None
     for sample in samples or ({},):
         placement = _formulas(buffers, _peak_first(buffers, sample))

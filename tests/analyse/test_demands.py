@@ -26,7 +26,8 @@ def test_a_reshape_keeps_its_elements():
     (guard,) = scope.minimal_guards()
     assert guard.cond.lhs.subs({"n": 6}) == guard.cond.rhs.subs({"n": 6})
     assert guard.cond.lhs.subs({"n": 7}) != guard.cond.rhs.subs({"n": 7})
-    assert "reshape" in guard.message and "test_demands.py" in guard.where
+    assert "reshape" in guard.message
+    assert "test_demands.py" in guard.where
 
 
 def test_sizes_that_break_it_are_an_error():

@@ -23,7 +23,9 @@ def program(f, *shapes, parameters=(), disable=frozenset()):
     where = next((SymbolDef("s", i, shape.index("s")) for i, shape in enumerate(shapes) if "s" in shape), None)
     inputs = [Input(f"x{i}", np.dtype(np.float32), tuple(map(expr_of, x.shape))) for i, x in enumerate(structs)]
     pieces = assemble.lower(graph, targets.host(), disable)
-    p = assemble.assemble("f", graph, pieces, inputs, [{"s": 37}], disable, symbols=(where,) if where else (), bounds={"s": (1, None)})
+    p = assemble.assemble(
+        "f", graph, pieces, inputs, [{"s": 37}], disable, symbols=(where,) if where else (), bounds={"s": (1, None)}
+    )
     check.check(p, samples=200)
     return p
 

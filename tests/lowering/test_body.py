@@ -28,7 +28,7 @@ def test_invariant_values_stand_outside():
 
 
 def test_a_value_is_computed_once():
-    b, i, j = builder()
+    b, _i, j = builder()
     assert b.op("exp", b.load("x", j, F32)) == b.op("exp", b.load("x", j, F32))
 
 
@@ -38,7 +38,8 @@ def test_a_fold_moves_to_the_scope_that_it_needs():
     b.put(Store("out", i * 64 + j, b.op("sub", b.load("x", i * 64 + j, F32), mean)))
     row = b.scopes[1].statements()
     assert kinds(row) == ["Init", "For"]
-    assert isinstance(row[0], Init) and isinstance(row[1].body[-1], Update)
+    assert isinstance(row[0], Init)
+    assert isinstance(row[1].body[-1], Update)
 
 
 def test_independent_folds_share_a_loop_and_dependent_ones_do_not():
@@ -61,14 +62,15 @@ def test_a_fold_that_needs_the_element_stays_with_it():
 
 
 def test_nested_extents():
-    b, i, j = builder()
+    b, i, _j = builder()
     b.fold("add", F32, [const(3), const(5)], lambda k: b.load("x", i * 15 + k[0] * 5 + k[1], F32))
-    init, loop = b.scopes[1].statements()
-    assert isinstance(loop, For) and isinstance(loop.body[-1], For)
+    _init, loop = b.scopes[1].statements()
+    assert isinstance(loop, For)
+    assert isinstance(loop.body[-1], For)
 
 
 def test_reads_carry_their_condition():
-    b, i, j = builder()
+    b, _i, j = builder()
     inside = b.op("lt", b.position(j, INT), b.const(60, INT), dtype=BOOL)
     b.where(inside, lambda: b.load("x", j, F32), b.const(0, F32))
     loads = [s.value for s in b.scopes[2].statements() if isinstance(s, Let) and isinstance(s.value, Load)]

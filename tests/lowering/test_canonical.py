@@ -11,7 +11,9 @@ F32 = np.dtype(np.float32)
 
 def kernel(var, inner, value, rows, width, stride=2):
     at = sym(var) * width + sym(inner)
-    body = For(inner, width, (Let(value, Op("exp", (Load("x0", at * stride, F32),), F32)), Store("out", at, Ref(value, F32))), "vector")
+    body = For(
+        inner, width, (Let(value, Op("exp", (Load("x0", at * stride, F32),), F32)), Store("out", at, Ref(value, F32))), "vector"
+    )
     return Kernel("k", (Buffer("x0", F32, "r"), Buffer("out", F32, "w")), (), (), var, rows, (body,))
 
 
@@ -32,7 +34,9 @@ def test_small_constants_shape_the_code():
 
 def test_quotients_keep_their_sizes():
     k = kernel("i", "j", "t", sym("s"), const(64))
-    k = Kernel("k", k.buffers, (), (), "i", sym("s"), (Store("out", floordiv(sym("i"), sym("s") * 4) * 100, Load("x0", sym("i"), F32)),))
+    k = Kernel(
+        "k", k.buffers, (), (), "i", sym("s"), (Store("out", floordiv(sym("i"), sym("s") * 4) * 100, Load("x0", sym("i"), F32)),)
+    )
     bound = canonical(k)
     assert str(bound.kernel.body[0].offset) == "n2*(i0 // n1)" or len(bound.sizes) == 3
     env = {"s": 7}

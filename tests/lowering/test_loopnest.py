@@ -39,7 +39,7 @@ IMAGE = np.random.default_rng(1).standard_normal((1, 6, 7, 20)).astype(np.float3
 
 
 @pytest.mark.parametrize(
-    "f, x",
+    ("f", "x"),
     [
         (lambda x: x * 2 + 1, X),
         (lambda x: x.T + 1, X),
@@ -53,8 +53,8 @@ IMAGE = np.random.default_rng(1).standard_normal((1, 6, 7, 20)).astype(np.float3
         (lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"), IMAGE),
         (lambda x: x.mean((1, 2)), IMAGE),
         (lambda x: jnp.exp(x), np.float32(0.5)),
-        (lambda x: jnp.einsum('mk,kn->mn', x, x.T[:, :3]), X),
-        (lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3), (1, 1), 'VALID'), X),
+        (lambda x: jnp.einsum("mk,kn->mn", x, x.T[:, :3]), X),
+        (lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3), (1, 1), "VALID"), X),
     ],
 )
 def test_meaning(f, x):
@@ -94,7 +94,7 @@ def test_mean_and_variance_are_one_pass():
 
 def test_sums_of_rows_and_of_columns_both_run_in_vectors():
     assert shape_of(lambda x: x.sum(-1), X) == [(0, "vector")]
-    assert [kind for _, kind in shape_of(lambda x: x.sum(0), X)][0] == "vector"
+    assert next(kind for _, kind in shape_of(lambda x: x.sum(0), X)) == "vector"
 
 
 def test_what_may_be_overwritten():

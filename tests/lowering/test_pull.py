@@ -27,7 +27,7 @@ def pulled(f, *args):
 
 
 @pytest.mark.parametrize(
-    "f, shape",
+    ("f", "shape"),
     [
         (lambda x: x.T, (3, 5)),
         (lambda x: x[1:, ::2], (4, 7)),

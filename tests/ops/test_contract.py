@@ -5,12 +5,22 @@ import numpy as np
 import pytest
 from jax import lax
 
-SIZES = [{"b": 2, "m": 5, "k": 7, "n": 9}, {"b": 1, "m": 1, "k": 1, "n": 1}, {"b": 3, "m": 37, "k": 64, "n": 33}, {"b": 1, "m": 130, "k": 65, "n": 8}]
-EMPTY = [{"b": 2, "m": 0, "k": 7, "n": 9}, {"b": 2, "m": 3, "k": 0, "n": 9}, {"b": 2, "m": 3, "k": 4, "n": 0}, {"b": 0, "m": 3, "k": 4, "n": 2}]
+SIZES = [
+    {"b": 2, "m": 5, "k": 7, "n": 9},
+    {"b": 1, "m": 1, "k": 1, "n": 1},
+    {"b": 3, "m": 37, "k": 64, "n": 33},
+    {"b": 1, "m": 130, "k": 65, "n": 8},
+]
+EMPTY = [
+    {"b": 2, "m": 0, "k": 7, "n": 9},
+    {"b": 2, "m": 3, "k": 0, "n": 9},
+    {"b": 2, "m": 3, "k": 4, "n": 0},
+    {"b": 0, "m": 3, "k": 4, "n": 2},
+]
 
 
 @pytest.mark.parametrize(
-    "equation, shapes",
+    ("equation", "shapes"),
     [
         ("mk,kn->mn", ("m, k", "k, n")),
         ("km,kn->mn", ("k, m", "k, n")),
@@ -58,11 +68,17 @@ IMAGES = [{"b": 1, "h": 9, "w": 11}, {"b": 2, "h": 8, "w": 8}, {"b": 1, "h": 5, 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 3)], ids=str)
 @pytest.mark.parametrize("window", [(1, 1), (3, 3), (2, 5)], ids=str)
 def test_conv(agrees, padding, strides, window):
-    agrees(lambda x, w: conv(x, w, strides, padding), ("b, h, w, 20", f"{window[0]}, {window[1]}, 20, 24"), IMAGES, rtol=1e-4, atol=1e-4)
+    agrees(
+        lambda x, w: conv(x, w, strides, padding),
+        ("b, h, w, 20", f"{window[0]}, {window[1]}, 20, 24"),
+        IMAGES,
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_conv_variants(agrees):
-    near = dict(rtol=1e-4, atol=1e-4)
+    near = {"rtol": 1e-4, "atol": 1e-4}
     agrees(lambda x, w: conv(x, w, rhs_dilation=(2, 1)), ("b, h, w, 6", "3, 3, 6, 10"), IMAGES, **near)
     agrees(lambda x, w: conv(x, w, padding=((1, 1), (2, 2)), lhs_dilation=(2, 2)), ("b, h, w, 6", "3, 3, 6, 10"), IMAGES, **near)
     agrees(lambda x, w: conv(x, w, feature_group_count=3), ("b, h, w, 18", "3, 3, 6, 36"), IMAGES, **near)
@@ -73,7 +89,9 @@ def test_conv_variants(agrees):
 
 
 def test_conv_of_one_and_three_dimensions(agrees):
-    agrees(lambda x, w: lax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")), ("b, h, 8", "3, 8, 16"),
-           [{"b": 1, "h": 9}, {"b": 3, "h": 32}], rtol=1e-4, atol=1e-4)  # fmt: skip
+    def waves(x, w):
+        return lax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+
+    agrees(waves, ("b, h, 8", "3, 8, 16"), [{"b": 1, "h": 9}, {"b": 3, "h": 32}], rtol=1e-4, atol=1e-4)
     agrees(lambda x, w: lax.conv_general_dilated(x, w, (1, 1, 1), "SAME"), ("1, 3, h, 5, w", "8, 3, 3, 3, 3"),
            [{"h": 4, "w": 5}], rtol=1e-4, atol=1e-4)  # fmt: skip

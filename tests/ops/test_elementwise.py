@@ -19,7 +19,9 @@ def integers(rng, shape):
 
 def domain(name):
     """Where the function is defined, mostly."""
-    low, high = {"log": (0.01, 50), "sqrt": (0, 50), "rsqrt": (0.01, 50), "log1p": (-0.9, 50), "acosh": (1, 50)}.get(name, (-4, 4))
+    low, high = {"log": (0.01, 50), "sqrt": (0, 50), "rsqrt": (0.01, 50), "log1p": (-0.9, 50), "acosh": (1, 50)}.get(
+        name, (-4, 4)
+    )
     if name in ("asin", "acos", "atanh"):
         low, high = -0.99, 0.99
     return lambda rng, shape: rng.uniform(low, high, shape).astype(np.float32)
@@ -90,7 +92,9 @@ def test_select_clamp_round_bitcast(agrees):
     agrees(lambda x: lax.round(x * 4, lax.RoundingMethod.TO_NEAREST_EVEN), ["n"], SIZES)
     agrees(lambda x: lax.round(x * 4, lax.RoundingMethod.AWAY_FROM_ZERO), ["n"], SIZES)
     agrees(lambda x: lax.bitcast_convert_type(x, np.int32), ["n"], SIZES)
-    agrees(lambda k, *x: lax.select_n(k, *x), ["n"] * 4, SIZES, [lambda r, s: r.integers(0, 3, s, dtype=np.int32), *[domain("")] * 3])
+    agrees(
+        lambda k, *x: lax.select_n(k, *x), ["n"] * 4, SIZES, [lambda r, s: r.integers(0, 3, s, dtype=np.int32), *[domain("")] * 3]
+    )
 
 
 def test_size_one_axes_and_scalars_broadcast(agrees):

@@ -69,3 +69,8 @@ def test_linear_and_unlinear_are_inverse():
         at = shape.linear(tuple(map(const, index)), tuple(map(const, sizes)))
         assert at.value == np.ravel_multi_index(index, sizes)
         assert tuple(e.value for e in shape.unlinear(at, tuple(map(const, sizes)))) == index
+
+
+def test_constant_sizes_of_zero(agrees):
+    agrees(lambda x: x.reshape(2, 0, 7).transpose(2, 1, 0) + 1, ["7, 0"], [{}])
+    agrees(lambda x: x.T.sum(1), ["7, 0"], [{}])

@@ -23,10 +23,16 @@ def test_dilations(agrees):
         ["1, h, w, 16"], SIZES,
     )  # fmt: skip
     agrees(
-        lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 2, 1), ((0, 0), (1, 1), (0, 0), (0, 0)), base_dilation=(1, 2, 1, 1)),
+        lambda x: lax.reduce_window(
+            x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 2, 1), ((0, 0), (1, 1), (0, 0), (0, 0)), base_dilation=(1, 2, 1, 1)
+        ),
         ["1, h, w, 16"], SIZES,
     )  # fmt: skip
 
 
 def test_average_pool_with_epilogue(agrees):
-    agrees(lambda x: np.float32(0.25) * lax.reduce_window(x * 2, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") + 1, ["2, h, w, 3"], SIZES)
+    agrees(
+        lambda x: np.float32(0.25) * lax.reduce_window(x * 2, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") + 1,
+        ["2, h, w, 3"],
+        SIZES,
+    )

@@ -32,8 +32,10 @@ def test_a_fold_over_leading_axes_gets_a_buffer_before_it_is_broadcast():
 
 def test_epilogues_grow_to_where_paths_meet():
     found = groups(lambda x, w, b, r: jax.nn.gelu(x @ w + b) + r, (9, 20), (20, 33), (33,), (9, 33), parameters={1, 2})
-    assert [f[0] for f in found][0] == "pack"
-    assert len(found) == 2 and "tanh" in found[1][0] and found[1][0].startswith("dot_general")
+    assert next(f[0] for f in found) == "pack"
+    assert len(found) == 2
+    assert "tanh" in found[1][0]
+    assert found[1][0].startswith("dot_general")
 
 
 def test_an_epilogue_stops_where_its_value_is_an_output():
@@ -58,11 +60,12 @@ def test_a_costly_value_is_not_recomputed_along_a_broadcast():
 
 def test_transposes_after_an_anchor_are_stored_through():
     found = groups(lambda p, v: jnp.einsum("bhqk,bkhd->bqhd", p, v), (2, 3, 9, 9), (2, 9, 3, 16))
-    assert len(found) == 2 and found[1][0] == "dot_general transpose"
+    assert len(found) == 2
+    assert found[1][0] == "dot_general transpose"
 
 
 @pytest.mark.parametrize("shapes", [((9, 20), (20, 33))])
 def test_disabling_fusion(shapes):
-    f = lambda x, w: jnp.tanh(jax.nn.relu(x @ w) * 2)  # noqa: E731
+    f = lambda x, w: jnp.tanh(jax.nn.relu(x @ w) * 2)
     assert len(groups(f, *shapes)) == 2
     assert len(groups(f, *shapes, disable=frozenset({"fusion"}))) > 3

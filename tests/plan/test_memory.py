@@ -27,7 +27,9 @@ def test_no_two_live_buffers_overlap_at_any_size(seed):
     plan = memory.place(buffers, [{"a": 64, "b": 256}, {"a": 37, "b": 5}])
     for _ in range(50):
         env = {"a": rng.choice([0, 1, rng.randrange(2000)]), "b": rng.choice([0, 1, rng.randrange(2000)])}
-        spans = [(o.eval(env), o.eval(env) + memory.aligned(b.nbytes).eval(env)) for o, b in zip(plan.offsets, buffers, strict=True)]
+        spans = [
+            (o.eval(env), o.eval(env) + memory.aligned(b.nbytes).eval(env)) for o, b in zip(plan.offsets, buffers, strict=True)
+        ]
         assert all(start % memory.ALIGN == 0 for start, _ in spans)
         assert plan.arena.eval(env) >= max(end for _, end in spans)
         for (i, x), (j, y) in itertools.combinations(enumerate(buffers), 2):

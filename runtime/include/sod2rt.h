@@ -1,7 +1,8 @@
 /* sod2rt: runs a compiled Program at any size. C ABI of the runtime library.
  *
- * Every function that can fail returns a status and fills `sod2_error` (which may be null). No exception crosses this
- * interface, and no memory is allocated by it but through the hooks. All functions may be called from any thread. */
+ * Every function that can fail returns a status and fills `sod2_error` (which may be null). No
+ * exception crosses this interface, and no memory is allocated by it but through the hooks. All
+ * functions may be called from any thread. */
 #ifndef SOD2RT_H
 #define SOD2RT_H
 
@@ -50,7 +51,8 @@ typedef struct sod2_plan sod2_plan; /* everything that depends on the shapes onl
 /* One axis after the other, input after input. */
 typedef struct sod2_input {
   const void *data;
-  uint64_t token; /* names immutable contents; 0: unknown, what was prepared from it is prepared again */
+  uint64_t
+      token; /* names immutable contents; 0: unknown, what was prepared from it is prepared again */
 } sod2_input;
 
 typedef struct sod2_tensor_info {
@@ -65,7 +67,8 @@ typedef struct sod2_plan_info {
   int64_t arena_bytes, cached_bytes, scratch_bytes, output_bytes, work;
 } sod2_plan_info;
 
-/* The image (a stream of little-endian words) and the constants are not copied: they must outlive the program. */
+/* The image (a stream of little-endian words) and the constants are not copied: they must outlive
+ * the program. */
 SOD2_API sod2_status sod2_program_create(const int64_t *image, size_t words,
                                          const sod2_kernel *kernels, size_t n_kernels,
                                          const void *const *constants, size_t n_constants,
@@ -89,8 +92,8 @@ SOD2_API void sod2_plan_describe(const sod2_plan *plan, sod2_plan_info *info);
 SOD2_API const int64_t *sod2_plan_output_dims(const sod2_plan *plan, int64_t i);
 SOD2_API int64_t sod2_plan_output_bytes(const sod2_plan *plan, int64_t i);
 
-/* Runs all steps. `outputs` are 64-byte aligned buffers of `sod2_plan_output_bytes`; forwarded outputs are copied.
- * `step_ns`, if not null, receives the time of each step. */
+/* Runs all steps. `outputs` are 64-byte aligned buffers of `sod2_plan_output_bytes`; forwarded
+ * outputs are copied. `step_ns`, if not null, receives the time of each step. */
 SOD2_API sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *inputs,
                               void *const *outputs, int64_t *step_ns, sod2_error *error);
 

@@ -1,10 +1,12 @@
 // An output's way to the user:
 //  * a block of the pool, whose header has room for a DLPack tensor: nothing else is allocated;
-//  * small ones go as a NumPy array through the function behind jax.device_put, the cheapest entrance that JAX has; it releases
+//  * small ones go as a NumPy array through the function behind jax.device_put, the cheapest
+//  entrance that JAX has; it releases
 //    them at its next call;
-//  * large ones go through DLPack, whose deleter is called at once when the buffer's last holder is gone (arrays, NumPy views,
-//    running computations), from whatever thread that is. Such arrays are committed and strongly typed; a result handler of JAX
-//    turns that into what jax.jit returns.
+//  * large ones go through DLPack, whose deleter is called at once when the buffer's last holder is
+//  gone (arrays, NumPy views,
+//    running computations), from whatever thread that is. Such arrays are committed and strongly
+//    typed; a result handler of JAX turns that into what jax.jit returns.
 #include "arrays.h"
 
 #include "host_arrays.h"
@@ -46,7 +48,8 @@ static_assert(sizeof(Header) <= SOD2_BLOCK_HEADER, "the header must fit before a
 constexpr size_t kHeaderAt = SOD2_BLOCK_HEADER + 64; // before the data: ours, then the pool's own
 
 sod2_block_pool *pool() {
-  static sod2_block_pool *the_pool = sod2_block_pool_create(nullptr); // arrays may outlive everything else
+  static sod2_block_pool *the_pool =
+      sod2_block_pool_create(nullptr); // arrays may outlive everything else
   return the_pool;
 }
 
@@ -63,25 +66,28 @@ void drop_capsule(PyObject *capsule) {
 
 void drop(void *block) { sod2_block_put(block); }
 
-// By DLPack: works for every size and gives large blocks back at once, but costs a microsecond more.
+// By DLPack: works for every size and gives large blocks back at once, but costs a microsecond
+// more.
 PyObject *import_block(void *block, OutputKind *kind, bool committed) {
   auto *header = reinterpret_cast<Header *>(static_cast<char *>(block) - kHeaderAt);
   auto rank = static_cast<int64_t>(kind->dims.size());
   if (rank > kMostDims) {
     drop(block);
-    PyErr_Format(PyExc_ValueError, "outputs have at most %lld axes", static_cast<long long>(kMostDims));
+    PyErr_Format(PyExc_ValueError, "outputs have at most %lld axes",
+                 static_cast<long long>(kMostDims));
     return nullptr;
   }
   std::copy(kind->dims.begin(), kind->dims.end(), header->shape);
-  header->managed = {{block,
-                      {1, 0}, // kDLCPU
-                      static_cast<int32_t>(rank),
-                      {static_cast<uint8_t>(kind->dtype >> 8), static_cast<uint8_t>(kind->dtype & 0xff), 1},
-                      header->shape,
-                      nullptr,
-                      0},
-                     block,
-                     give_block_back};
+  header->managed = {
+      {block,
+       {1, 0}, // kDLCPU
+       static_cast<int32_t>(rank),
+       {static_cast<uint8_t>(kind->dtype >> 8), static_cast<uint8_t>(kind->dtype & 0xff), 1},
+       header->shape,
+       nullptr,
+       0},
+      block,
+      give_block_back};
   PyObject *capsule = PyCapsule_New(&header->managed, "dltensor", drop_capsule);
   if (!capsule) {
     drop(block);
@@ -107,13 +113,15 @@ PyObject *import_block(void *block, OutputKind *kind, bool committed) {
 void *take_block(int64_t bytes) {
   void *block = sod2_block_get(pool(), static_cast<size_t>(bytes));
   if (!block)
-    PyErr_Format(jax.memory_error, "could not allocate %lld bytes for an output", static_cast<long long>(bytes));
+    PyErr_Format(jax.memory_error, "could not allocate %lld bytes for an output",
+                 static_cast<long long>(bytes));
   return block;
 }
 
 void drop_block(void *block) { drop(block); }
 
-OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, int64_t bytes, bool weak_type) {
+OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, int64_t bytes,
+                            bool weak_type) {
   OutputKind kind;
   kind.dims.assign(dims, dims + rank);
   kind.dtype = dtype;
@@ -129,16 +137,17 @@ OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, in
 PyObject *array_of_block(void *block, OutputKind *kind, bool committed) {
   if (kind->bytes > kMostPut || jax.put_array == Py_None)
     return import_block(block, kind, committed);
-  nb::object array =
-      nb::steal(host_array_of_block(block, kind->dims.data(), static_cast<int64_t>(kind->dims.size()), kind->numpy_dtype.ptr()));
+  nb::object array = nb::steal(host_array_of_block(
+      block, kind->dims.data(), static_cast<int64_t>(kind->dims.size()), kind->numpy_dtype.ptr()));
   if (!array.is_valid())
     return nullptr;
   nb::object arrays = nb::steal(PyList_New(1));
   if (!arrays.is_valid())
     return nullptr;
   PyList_SET_ITEM(arrays.ptr(), 0, Py_NewRef(array.ptr()));
-  PyObject *values[] = {kind->aval.ptr(),       jax.sharding, arrays.ptr(),  jax.devices,
-                        committed ? Py_True : Py_False, Py_False, jax.zero_copy, Py_True};
+  PyObject *values[] = {
+      kind->aval.ptr(), jax.sharding,  arrays.ptr(), jax.devices, committed ? Py_True : Py_False,
+      Py_False,         jax.zero_copy, Py_True};
   return PyObject_Vectorcall(jax.put_array, values, 8, nullptr);
 }
 

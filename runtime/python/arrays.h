@@ -8,7 +8,8 @@
 // Outputs as jax.Arrays over our own memory, without a copy.
 namespace sod2py {
 
-// A block of the output pool for `bytes`, before anything is known of the array; null: no memory, error set.
+// A block of the output pool for `bytes`, before anything is known of the array; null: no memory,
+// error set.
 void *take_block(int64_t bytes);
 void drop_block(void *block);
 
@@ -17,12 +18,14 @@ struct OutputKind {
   std::vector<int64_t> dims;
   int64_t dtype = 0, bytes = 0;
   nanobind::object aval, numpy_dtype;
-  nanobind::object handlers[2]; // of JAX: uncommitted, committed; only where arrays come from DLPack
+  nanobind::object
+      handlers[2]; // of JAX: uncommitted, committed; only where arrays come from DLPack
 };
-OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, int64_t bytes, bool weak_type);
+OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, int64_t bytes,
+                            bool weak_type);
 
-// A jax.Array of that memory, as jax.jit would return it. The block goes back to the pool when the last holder is gone; it is
-// taken even if this fails.
+// A jax.Array of that memory, as jax.jit would return it. The block goes back to the pool when the
+// last holder is gone; it is taken even if this fails.
 PyObject *array_of_block(void *block, OutputKind *kind, bool committed);
 
 } // namespace sod2py

@@ -17,12 +17,16 @@ bool check_donation(const Version &version, const Work &work) {
     for (size_t i = 0; i < work.values.size(); ++i)
       if (static_cast<int64_t>(i) != donated && work.values[i].array &&
           work.values[i].array == work.values[static_cast<size_t>(donated)].array) {
-        bool twice = std::find(version.donated.begin(), version.donated.end(), i) != version.donated.end();
+        bool twice =
+            std::find(version.donated.begin(), version.donated.end(), i) != version.donated.end();
         PyErr_Format(jax.runtime_error,
-                     twice ? "INVALID_ARGUMENT: Attempt to donate the same buffer twice in Execute() (flattened argument %zu). "
+                     twice ? "INVALID_ARGUMENT: Attempt to donate the same buffer twice in "
+                             "Execute() (flattened argument %zu). "
                              "Toy example for this bug: `f(donate(a), donate(a))`."
-                           : "INVALID_ARGUMENT: Attempt to use a buffer that was previously donated in the same call to "
-                             "Execute() (flattened argument %zu). Toy example for this bug: `f(donate(a), a)`.",
+                           : "INVALID_ARGUMENT: Attempt to use a buffer that was previously "
+                             "donated in the same call to "
+                             "Execute() (flattened argument %zu). Toy example for this bug: "
+                             "`f(donate(a), a)`.",
                      i);
         return false;
       }
@@ -57,7 +61,8 @@ void Signature::update_needs() {
     for (size_t i = 0; i < version->kept.size(); ++i) {
       auto leaf = static_cast<size_t>(version->kept[i]);
       needed[leaf] = 1;
-      prepared[leaf] |= sod2_program_prepares(version->program->handle(), static_cast<int64_t>(i)) != 0;
+      prepared[leaf] |=
+          sod2_program_prepares(version->program->handle(), static_cast<int64_t>(i)) != 0;
     }
   }
 }
@@ -167,8 +172,9 @@ Read read_leaves(Signature *signature, PyObject *canonicalize, Work *work, size_
     LeafValue &value = work->values[i];
     value = {};
     value.object = work->leaves[i];
-    Read read = read_leaf(&value, &signature->leaves[i], canonicalize,
-                          {signature->needed[i] != 0, signature->prepared[i] != 0, true}, &work->owned);
+    Read read =
+        read_leaf(&value, &signature->leaves[i], canonicalize,
+                  {signature->needed[i] != 0, signature->prepared[i] != 0, true}, &work->owned);
     if (read != Read::Ok) {
       *at = i;
       return read;
@@ -195,8 +201,8 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
     work->blocks.push_back(block);
   }
   sod2_error error;
-  if (run_released(version->program->handle(), sizes->plan, sizes->info.work, work->inputs.data(), work->blocks.data(), nullptr,
-                   &error)) {
+  if (run_released(version->program->handle(), sizes->plan, sizes->info.work, work->inputs.data(),
+                   work->blocks.data(), nullptr, &error)) {
     raise_status(error);
     return nullptr;
   }

@@ -3,7 +3,8 @@
 
 namespace sod2py {
 
-// All calls of one structure: the same pytree and the same static arguments. Its versions differ in dtypes, ranks and sizes.
+// All calls of one structure: the same pytree and the same static arguments. Its versions differ in
+// dtypes, ranks and sizes.
 struct Signature {
   struct Argument {
     bool is_static = false;
@@ -16,7 +17,8 @@ struct Signature {
   std::vector<Argument> positional, keyword;
   std::vector<nanobind::object> keyword_names; // in the order of the call that it was learnt from
   std::vector<Leaf> leaves;
-  std::vector<char> needed, prepared; // of each leaf: some version reads it, or prepares something from it
+  std::vector<char> needed,
+      prepared; // of each leaf: some version reads it, or prepares something from it
   std::vector<nanobind::object> versions;
 
   ~Signature();
@@ -32,7 +34,8 @@ struct Arguments {
 };
 
 bool learn_signature(const Arguments &arguments, const std::vector<char> &positional_static,
-                     const std::vector<char> &keyword_static, Signature *signature); // false: error set
+                     const std::vector<char> &keyword_static,
+                     Signature *signature); // false: error set
 Match match_signature(const Signature &signature, const Arguments &arguments, PyObject **leaves,
                       std::vector<nanobind::object> *owned);
 

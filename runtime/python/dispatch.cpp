@@ -1,6 +1,7 @@
 // The way of a call:
 //  * under jax.disable_jit or inside of a JAX transformation: the `inline` callback;
-//  * the signature whose template matches the arguments, else the one of the same pytree and static arguments;
+//  * the signature whose template matches the arguments, else the one of the same pytree and static
+//  arguments;
 //  * its leaves are read; a Tracer among them: the `inline` callback;
 //  * the first of its versions that fits runs;
 //  * none fits: `miss` compiles one and the call is tried once more.
@@ -41,7 +42,8 @@ nb::object positional_of(const Arguments &a) {
 nb::object keywords_of(const Arguments &a) {
   nb::object dict = nb::steal(PyDict_New());
   for (Py_ssize_t i = 0; dict.is_valid() && i < a.keywords(); ++i)
-    if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(a.keyword_names, i), a.values[a.positional + i]))
+    if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(a.keyword_names, i),
+                       a.values[a.positional + i]))
       return {};
   return dict;
 }
@@ -50,7 +52,8 @@ PyObject *call_inline(State *state, const Arguments &arguments) {
   nb::object positional = positional_of(arguments), keywords = keywords_of(arguments);
   if (!positional.is_valid() || !keywords.is_valid())
     return nullptr;
-  return PyObject_CallFunctionObjArgs(state->inline_call.ptr(), positional.ptr(), keywords.ptr(), nullptr);
+  return PyObject_CallFunctionObjArgs(state->inline_call.ptr(), positional.ptr(), keywords.ptr(),
+                                      nullptr);
 }
 
 // 1: JAX wants the function itself, not what was compiled of it; 0: not; -1: error.
@@ -70,7 +73,8 @@ int must_inline() {
 
 // Calls `miss`; its answer, if it gives one, ends the call.
 bool call_miss(Attempt *attempt, nb::object key) {
-  nb::object positional = positional_of(attempt->arguments), keywords = keywords_of(attempt->arguments);
+  nb::object positional = positional_of(attempt->arguments),
+             keywords = keywords_of(attempt->arguments);
   if (!positional.is_valid() || !keywords.is_valid()) {
     attempt->give(nullptr);
     return false;
@@ -78,8 +82,9 @@ bool call_miss(Attempt *attempt, nb::object key) {
   nb::list reasons;
   for (const std::string &reason : attempt->reasons)
     reasons.append(nb::str(reason.data(), reason.size()));
-  nb::object result = nb::steal(PyObject_CallFunctionObjArgs(attempt->state->miss.ptr(), positional.ptr(), keywords.ptr(),
-                                                             reasons.ptr(), key.ptr(), nullptr));
+  nb::object result =
+      nb::steal(PyObject_CallFunctionObjArgs(attempt->state->miss.ptr(), positional.ptr(),
+                                             keywords.ptr(), reasons.ptr(), key.ptr(), nullptr));
   if (!result.is_valid())
     attempt->give(nullptr);
   else if (PyTuple_CheckExact(result.ptr()) && PyTuple_GET_SIZE(result.ptr()) == 1)
@@ -87,7 +92,8 @@ bool call_miss(Attempt *attempt, nb::object key) {
   return !attempt->answered;
 }
 
-// A leaf is no array: Python knows its path and JAX's words, so `miss` may raise something better than the error at hand.
+// A leaf is no array: Python knows its path and JAX's words, so `miss` may raise something better
+// than the error at hand.
 void refuse_leaf(Attempt *attempt) {
   if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
     attempt->give(nullptr);
@@ -118,13 +124,16 @@ struct Lease { // a Work for one call
   std::unique_ptr<Work> work;
 };
 
-// The signature of the call, with the leaves in `work`; null if there is none, or if the attempt is answered.
+// The signature of the call, with the leaves in `work`; null if there is none, or if the attempt is
+// answered.
 std::shared_ptr<Signature> find_signature(Attempt *attempt, Work *work) {
   State *state = attempt->state;
   for (size_t i = 0; i < state->signatures.size(); ++i) {
     std::shared_ptr<Signature> candidate = state->signatures[i];
     work->leaves.assign(candidate->leaves.size(), nullptr);
-    Match m = candidate->learnt ? match_signature(*candidate, attempt->arguments, work->leaves.data(), &work->owned) : Match::No;
+    Match m = candidate->learnt ? match_signature(*candidate, attempt->arguments,
+                                                  work->leaves.data(), &work->owned)
+                                : Match::No;
     if (m == Match::Error) {
       attempt->give(nullptr);
       return nullptr;
@@ -138,14 +147,17 @@ std::shared_ptr<Signature> find_signature(Attempt *attempt, Work *work) {
   }
   if (!attempt->flat.done && !flatten_call(*state, attempt->arguments, &attempt->flat)) {
     if (!attempt->answered)
-      refuse_leaf(attempt); // an unhashable static argument, dict keys that do not sort: miss knows JAX's words
+      refuse_leaf(attempt); // an unhashable static argument, dict keys that do not sort: miss knows
+                            // JAX's words
     return nullptr;
   }
   const Flat &flat = attempt->flat;
   for (const std::shared_ptr<Signature> &candidate : state->signatures)
-    if (same_statics(candidate->statics.ptr(), flat.statics.ptr()) && same_key(candidate->in_tree.ptr(), flat.in_tree.ptr())) {
+    if (same_statics(candidate->statics.ptr(), flat.statics.ptr()) &&
+        same_key(candidate->in_tree.ptr(), flat.in_tree.ptr())) {
       std::shared_ptr<Signature> found = candidate;
-      if (!learn_signature(attempt->arguments, flat.positional_static, flat.keyword_static, found.get())) {
+      if (!learn_signature(attempt->arguments, flat.positional_static, flat.keyword_static,
+                           found.get())) {
         attempt->give(nullptr);
         return nullptr;
       }
@@ -187,7 +199,8 @@ void try_versions(Attempt *attempt, Signature *signature, Work *work) {
     Version::Fit fit = version->fit(work->values, attempt->context.ptr(), &sizes, &reason);
     if (fit == Version::Fit::Yes) {
       if (i > 0)
-        std::rotate(signature->versions.begin(), signature->versions.begin() + static_cast<int64_t>(i),
+        std::rotate(signature->versions.begin(),
+                    signature->versions.begin() + static_cast<int64_t>(i),
                     signature->versions.begin() + static_cast<int64_t>(i) + 1);
       attempt->give(run_version(version, sizes, work));
       return;
@@ -208,7 +221,8 @@ void explain_structure(Attempt *attempt) {
       if (same_statics(other->statics.ptr(), attempt->flat.statics.ptr()))
         continue; // its versions gave their reasons
       nb::str given(attempt->flat.statics), compiled(other->statics);
-      attempt->reasons.push_back("static arguments " + std::string(given.c_str()) + ", compiled for " + compiled.c_str());
+      attempt->reasons.push_back("static arguments " + std::string(given.c_str()) +
+                                 ", compiled for " + compiled.c_str());
     } else {
       attempt->reasons.push_back("the arguments are another pytree than those it was compiled for");
     }
@@ -234,7 +248,8 @@ nb::object make_key(Attempt *attempt) {
     Leaf leaf;
     std::vector<nb::object> owned;
     value.object = object.ptr();
-    Read read = read_leaf(&value, &leaf, attempt->state->canonicalize.ptr(), {false, false, false}, &owned);
+    Read read =
+        read_leaf(&value, &leaf, attempt->state->canonicalize.ptr(), {false, false, false}, &owned);
     leaf.forget();
     if (read == Read::Tracer)
       attempt->give(call_inline(attempt->state, attempt->arguments));
@@ -279,7 +294,8 @@ bool same_statics(PyObject *a, PyObject *b) {
 bool flatten_call(const State &state, const Arguments &arguments, Flat *flat) {
   nb::list dynamic;
   nb::dict keywords;
-  std::vector<std::pair<std::string, nb::object>> statics; // keywords sorted: their order in a call does not matter
+  std::vector<std::pair<std::string, nb::object>>
+      statics; // keywords sorted: their order in a call does not matter
   flat->positional_static.assign(static_cast<size_t>(arguments.positional), 0);
   flat->keyword_static.assign(static_cast<size_t>(arguments.keywords()), 0);
   for (int64_t number : state.static_argnums) {
@@ -291,7 +307,8 @@ bool flatten_call(const State &state, const Arguments &arguments, Flat *flat) {
     if (PyObject_Hash(value) == -1)
       return false;
     bool keyword = nb::isinstance<nb::str>(name);
-    statics.emplace_back(keyword ? nb::cast<std::string>(name) : "", nb::make_tuple(name, nb::borrow(value)));
+    statics.emplace_back(keyword ? nb::cast<std::string>(name) : "",
+                         nb::make_tuple(name, nb::borrow(value)));
     return true;
   };
   for (Py_ssize_t i = 0; i < arguments.positional; ++i) {
@@ -303,15 +320,17 @@ bool flatten_call(const State &state, const Arguments &arguments, Flat *flat) {
   for (Py_ssize_t i = 0; i < arguments.keywords(); ++i) {
     nb::object name = nb::borrow(PyTuple_GET_ITEM(arguments.keyword_names, i));
     PyObject *value = arguments.values[arguments.positional + i];
-    bool is_static = std::any_of(state.static_argnames.begin(), state.static_argnames.end(),
-                                 [&](const nb::object &s) { return same_key(s.ptr(), name.ptr()); });
+    bool is_static =
+        std::any_of(state.static_argnames.begin(), state.static_argnames.end(),
+                    [&](const nb::object &s) { return same_key(s.ptr(), name.ptr()); });
     flat->keyword_static[static_cast<size_t>(i)] = is_static;
     if (!is_static)
       keywords[name] = nb::borrow(value);
     else if (!add_static(name, value))
       return false;
   }
-  std::stable_sort(statics.begin(), statics.end(), [](auto &a, auto &b) { return a.first < b.first; });
+  std::stable_sort(statics.begin(), statics.end(),
+                   [](auto &a, auto &b) { return a.first < b.first; });
   nb::list all;
   for (const auto &entry : statics)
     all.append(entry.second);
@@ -367,7 +386,8 @@ PyObject *call_function(State *state, const Arguments &arguments) {
   std::string reasons;
   for (const std::string &reason : second.reasons)
     reasons += "; " + reason;
-  PyErr_Format(PyExc_RuntimeError, "no version fits the call that was just compiled for%s", reasons.c_str());
+  PyErr_Format(PyExc_RuntimeError, "no version fits the call that was just compiled for%s",
+               reasons.c_str());
   return nullptr;
 }
 

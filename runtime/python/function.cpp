@@ -1,4 +1,5 @@
-// The Python type of a compiled function: a callable with the vectorcall protocol, which nanobind's classes do not have.
+// The Python type of a compiled function: a callable with the vectorcall protocol, which nanobind's
+// classes do not have.
 #include "function.h"
 
 #include <nanobind/stl/string.h>
@@ -10,8 +11,7 @@ namespace sod2py {
 namespace {
 
 struct FunctionObject {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   PyObject *dict, *weaklist;
   State *state;
 };
@@ -34,7 +34,8 @@ template <typename Body> PyObject *guarded(Body body) {
   return nullptr;
 }
 
-PyObject *vectorcall(PyObject *self, PyObject *const *values, size_t nargsf, PyObject *keyword_names) {
+PyObject *vectorcall(PyObject *self, PyObject *const *values, size_t nargsf,
+                     PyObject *keyword_names) {
   return guarded([&] {
     Arguments arguments = {values, PyVectorcall_NARGS(nargsf), keyword_names};
     return call_function(cast(self)->state, arguments);
@@ -46,16 +47,19 @@ PyObject *create(PyTypeObject *type, PyObject *, PyObject *) {
   if (self) {
     cast(self)->vectorcall = vectorcall;
     cast(self)->state = new State();
-    cast(self)->state->miss = cast(self)->state->inline_call = cast(self)->state->canonicalize = nb::none();
+    cast(self)->state->miss = cast(self)->state->inline_call = cast(self)->state->canonicalize =
+        nb::none();
   }
   return self;
 }
 
 int init(PyObject *self, PyObject *args, PyObject *kwargs) {
-  static const char *keywords[] = {"miss", "inline", "canonicalize", "static_argnums", "static_argnames", nullptr};
-  PyObject *miss = nullptr, *inline_call = nullptr, *canonicalize = nullptr, *argnums = nullptr, *argnames = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$OO", const_cast<char **>(keywords), &miss, &inline_call, &canonicalize,
-                                   &argnums, &argnames))
+  static const char *keywords[] = {"miss",           "inline",          "canonicalize",
+                                   "static_argnums", "static_argnames", nullptr};
+  PyObject *miss = nullptr, *inline_call = nullptr, *canonicalize = nullptr, *argnums = nullptr,
+           *argnames = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$OO", const_cast<char **>(keywords), &miss,
+                                   &inline_call, &canonicalize, &argnums, &argnames))
     return -1;
   PyObject *done = guarded([&] {
     need_setup();
@@ -170,7 +174,8 @@ template <typename Body> PyObject *with_arguments(PyObject *args, Body body) {
 }
 
 PyObject *key_method(PyObject *self, PyObject *args) {
-  return with_arguments(args, [&](const Arguments &a) { return key_of(cast(self)->state, a).release().ptr(); });
+  return with_arguments(
+      args, [&](const Arguments &a) { return key_of(cast(self)->state, a).release().ptr(); });
 }
 
 PyObject *flatten_method(PyObject *self, PyObject *args) {
@@ -185,12 +190,15 @@ PyObject *flatten_method(PyObject *self, PyObject *args) {
 PyMethodDef methods[] = {
     {"add", add, METH_O, "Adds a Version; the newest is tried first."},
     {"clear", clear_versions, METH_NOARGS, "Forgets all versions."},
-    {"key_of", key_method, METH_VARARGS, "key_of(args, kwargs): the Key of a call, which is not run."},
-    {"flatten", flatten_method, METH_VARARGS, "flatten(args, kwargs): (leaves, in_tree, statics) of the dynamic arguments."},
+    {"key_of", key_method, METH_VARARGS,
+     "key_of(args, kwargs): the Key of a call, which is not run."},
+    {"flatten", flatten_method, METH_VARARGS,
+     "flatten(args, kwargs): (leaves, in_tree, statics) of the dynamic arguments."},
     {nullptr, nullptr, 0, nullptr}};
-PyGetSetDef properties[] = {{"versions", versions, nullptr, "All versions.", nullptr},
-                            {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
-                            {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef properties[] = {
+    {"versions", versions, nullptr, "All versions.", nullptr},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
 PyMemberDef members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(FunctionObject, vectorcall), READONLY, nullptr},
     {"__dictoffset__", T_PYSSIZET, offsetof(FunctionObject, dict), READONLY, nullptr},
@@ -215,7 +223,9 @@ void define_function(nb::module_ &m) {
                          {Py_tp_members, members},
                          {0, nullptr}};
   PyType_Spec spec = {"sod2jax._runtime.Function", sizeof(FunctionObject), 0,
-                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL, slots};
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
+                          Py_TPFLAGS_HAVE_VECTORCALL,
+                      slots};
   nb::object type = nb::steal(PyType_FromSpec(&spec));
   if (!type.is_valid())
     throw nb::python_error();

@@ -14,8 +14,7 @@ namespace {
 
 // Owns a block for NumPy: an array's base.
 struct BlockObject {
-  PyObject_HEAD
-  void *block;
+  PyObject_HEAD void *block;
 };
 
 void destroy_block(PyObject *self) {
@@ -48,7 +47,8 @@ int64_t code_of(PyArray_Descr *descr) {
 bool init_numpy() {
   if (_import_array() < 0)
     return false;
-  static PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void *>(destroy_block)}, {0, nullptr}};
+  static PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void *>(destroy_block)},
+                                {0, nullptr}};
   static PyType_Spec spec = {"sod2jax._runtime.Block", sizeof(BlockObject), 0,
                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   block_type = reinterpret_cast<PyTypeObject *>(PyType_FromSpec(&spec));
@@ -73,15 +73,18 @@ Host view_host_array(PyObject *object, HostView *view) {
     return Host::Other;
   int64_t code = code_of(PyArray_DESCR(array));
   // JAX narrows 64-bit types unless told not to.
-  if (code < 0 || (PyArray_ITEMSIZE(array) >= 8 && !(code >> 8 == 5 && (code & 0xff) == 64) && !x64_enabled()))
+  if (code < 0 ||
+      (PyArray_ITEMSIZE(array) >= 8 && !(code >> 8 == 5 && (code & 0xff) == 64) && !x64_enabled()))
     return Host::Other;
   static_assert(sizeof(npy_intp) == sizeof(int64_t), "sizes of arrays are 64-bit numbers");
-  *view = {PyArray_DATA(array), code, PyArray_NDIM(array), reinterpret_cast<const int64_t *>(PyArray_DIMS(array))};
+  *view = {PyArray_DATA(array), code, PyArray_NDIM(array),
+           reinterpret_cast<const int64_t *>(PyArray_DIMS(array))};
   return Host::Viewed;
 }
 
 PyObject *array_of_scalar(PyObject *object) {
-  return PyArray_CheckScalar(object) && !PyArray_Check(object) ? PyArray_FromScalar(object, nullptr) : nullptr;
+  return PyArray_CheckScalar(object) && !PyArray_Check(object) ? PyArray_FromScalar(object, nullptr)
+                                                               : nullptr;
 }
 
 PyObject *host_array_of_block(void *block, const int64_t *dims, int64_t rank, PyObject *dtype) {
@@ -92,13 +95,15 @@ PyObject *host_array_of_block(void *block, const int64_t *dims, int64_t rank, Py
   }
   reinterpret_cast<BlockObject *>(owner)->block = block;
   Py_INCREF(dtype); // the array takes it
-  PyObject *array = PyArray_NewFromDescr(&PyArray_Type, reinterpret_cast<PyArray_Descr *>(dtype), static_cast<int>(rank),
-                                         reinterpret_cast<const npy_intp *>(dims), nullptr, block, NPY_ARRAY_CARRAY, nullptr);
+  PyObject *array = PyArray_NewFromDescr(
+      &PyArray_Type, reinterpret_cast<PyArray_Descr *>(dtype), static_cast<int>(rank),
+      reinterpret_cast<const npy_intp *>(dims), nullptr, block, NPY_ARRAY_CARRAY, nullptr);
   if (!array) {
     Py_DECREF(owner);
     return nullptr;
   }
-  if (PyArray_SetBaseObject(reinterpret_cast<PyArrayObject *>(array), owner) < 0) // takes the owner, even if it fails
+  if (PyArray_SetBaseObject(reinterpret_cast<PyArrayObject *>(array), owner) <
+      0) // takes the owner, even if it fails
     Py_CLEAR(array);
   return array;
 }

@@ -1,6 +1,7 @@
 // How a leaf is read, cheapest way first:
 //  * the same array object as in the last call: only ask whether it was deleted;
-//  * another jax.Array: aval (cached by identity), sharding (cached by identity), wait until it is ready, pointer;
+//  * another jax.Array: aval (cached by identity), sharding (cached by identity), wait until it is
+//  ready, pointer;
 //  * a NumPy array in order and in a dtype that JAX keeps, a Python scalar: in place;
 //  * a Tracer: the caller inlines the function;
 //  * anything else: the `canonicalize` callback makes a jax.Array of it, or raises.
@@ -21,7 +22,8 @@ namespace {
 constexpr size_t kMostAvals = 8192, kMostShardings = 64;
 
 std::unordered_map<PyObject *, AvalInfo> *avals = new std::unordered_map<PyObject *, AvalInfo>();
-std::unordered_multimap<uint64_t, AvalInfo> *plain = new std::unordered_multimap<uint64_t, AvalInfo>();
+std::unordered_multimap<uint64_t, AvalInfo> *plain =
+    new std::unordered_multimap<uint64_t, AvalInfo>();
 uint64_t generation = 1;
 std::unordered_map<PyObject *, std::pair<nb::object, bool>> *shardings =
     new std::unordered_map<PyObject *, std::pair<nb::object, bool>>();
@@ -129,8 +131,8 @@ bool read_aval(PyObject *array, LeafValue *value) {
   return value->info != nullptr;
 }
 
-// Whoever holds a pointer from before sees another generation and asks again. The old ones live until the next time, since the
-// call at hand may hold some.
+// Whoever holds a pointer from before sees another generation and asks again. The old ones live
+// until the next time, since the call at hand may hold some.
 void make_room() {
   if (avals->size() + plain->size() < kMostAvals)
     return;
@@ -143,7 +145,8 @@ void make_room() {
   ++generation;
 }
 
-// What JAX makes of a Python scalar of this type: dtype and weak type. Depends on the x64 flag only.
+// What JAX makes of a Python scalar of this type: dtype and weak type. Depends on the x64 flag
+// only.
 const std::pair<int64_t, bool> *scalar_kind(PyObject *object, bool x64) {
   static std::unordered_map<PyTypeObject *, std::pair<int64_t, bool>> kinds[2];
   auto found = kinds[x64].find(Py_TYPE(object));
@@ -157,11 +160,14 @@ const std::pair<int64_t, bool> *scalar_kind(PyObject *object, bool x64) {
   return &found->second;
 }
 
-template <typename T> void put(LeafValue *value, T number) { std::memcpy(value->scalar, &number, sizeof number); }
+template <typename T> void put(LeafValue *value, T number) {
+  std::memcpy(value->scalar, &number, sizeof number);
+}
 
 // Whether the object is a Python scalar that was written to `value->scalar`.
 bool read_scalar(PyObject *object, LeafValue *value) {
-  bool is_bool = PyBool_Check(object), is_int = PyLong_CheckExact(object), is_float = PyFloat_CheckExact(object);
+  bool is_bool = PyBool_Check(object), is_int = PyLong_CheckExact(object),
+       is_float = PyFloat_CheckExact(object);
   if (!is_bool && !is_int && !is_float)
     return false;
   const std::pair<int64_t, bool> *kind = scalar_kind(object, x64_enabled());
@@ -212,7 +218,9 @@ bool read_host_array(PyObject *object, LeafValue *value, std::vector<nb::object>
 }
 
 void remember(Leaf *leaf, const LeafValue &value, bool prepared) {
-  bool again = leaf->seen == value.object; // twice at one address: probably a weight, so it is worth a weak reference
+  bool again =
+      leaf->seen ==
+      value.object; // twice at one address: probably a weight, so it is worth a weak reference
   leaf->forget();
   leaf->seen = value.object;
   if (!again && !prepared)
@@ -268,15 +276,20 @@ const AvalInfo *plain_info(int64_t dtype, const int64_t *dims, int64_t rank, boo
   auto range = plain->equal_range(hash);
   for (auto i = range.first; i != range.second; ++i) {
     const AvalInfo &info = i->second;
-    if (info.dtype == dtype && info.weak_type == weak_type && static_cast<int64_t>(info.dims.size()) == rank &&
+    if (info.dtype == dtype && info.weak_type == weak_type &&
+        static_cast<int64_t>(info.dims.size()) == rank &&
         std::equal(dims, dims + rank, info.dims.begin()))
       return &info;
   }
   make_room();
-  return &plain->emplace(hash, AvalInfo{nb::none(), dtype, weak_type, std::vector<int64_t>(dims, dims + rank)})->second;
+  return &plain
+              ->emplace(hash, AvalInfo{nb::none(), dtype, weak_type,
+                                       std::vector<int64_t>(dims, dims + rank)})
+              ->second;
 }
 
-Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted wanted, std::vector<nb::object> *owned) {
+Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted wanted,
+               std::vector<nb::object> *owned) {
   PyObject *object = value->object;
   if (same_array_as_before(leaf, object, wanted.needed)) {
     PyObject *deleted = call(jax.is_deleted, object);
@@ -300,7 +313,8 @@ Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted want
     if (in_place < 0)
       return Read::Error;
     own = in_place;
-  } else if (wanted.in_place && (read_host_array(object, value, owned) || read_scalar(object, value))) {
+  } else if (wanted.in_place &&
+             (read_host_array(object, value, owned) || read_scalar(object, value))) {
     return Read::Ok;
   } else {
     int tracer = PyObject_IsInstance(object, jax.tracer_type);

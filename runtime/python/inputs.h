@@ -3,7 +3,8 @@
 
 #include <vector>
 
-// Reading the leaves of a call: pointer, dtype and shape of each, without asking again for an array seen in the last call.
+// Reading the leaves of a call: pointer, dtype and shape of each, without asking again for an array
+// seen in the last call.
 namespace sod2py {
 
 // What an aval says; one for each aval object that came by. Valid until `aval_generation` changes.
@@ -20,7 +21,8 @@ uint64_t aval_generation();
 // One leaf position. Nothing here keeps the user's array alive.
 struct Leaf {
   PyObject *seen = nullptr; // address of the last object, only to be compared
-  PyObject *weak = nullptr; // weak reference to it: if it is alive, `seen` is that very object and the rest is true
+  PyObject *weak = nullptr; // weak reference to it: if it is alive, `seen` is that very object and
+                            // the rest is true
   const AvalInfo *info = nullptr;
   const void *data = nullptr;
   uint64_t token = 0; // 0: not known to be the same contents next time
@@ -34,7 +36,8 @@ enum class Read { Ok, Tracer, Error };
 // What one call holds: its leaves, and the objects that were made for it.
 struct LeafValue {
   PyObject *object = nullptr; // the argument
-  PyObject *array = nullptr;  // the jax.Array that stands for it: the argument itself, or made by canonicalize; null: none needed
+  PyObject *array = nullptr;  // the jax.Array that stands for it: the argument itself, or made by
+                              // canonicalize; null: none needed
   const AvalInfo *info = nullptr;
   const void *data = nullptr;
   uint64_t token = 0;
@@ -42,12 +45,14 @@ struct LeafValue {
   alignas(16) char scalar[16] = {}; // of a Python scalar
 };
 
-// Fills `value` from `value->object`. `needed`: its data will be read; `prepared`: a token saves work.
-// `in_place`: NumPy arrays and Python scalars are read as they are; else they become jax.Arrays. What must live as long as the
-// value is appended to `owned`. The value must not move afterwards.
+// Fills `value` from `value->object`. `needed`: its data will be read; `prepared`: a token saves
+// work. `in_place`: NumPy arrays and Python scalars are read as they are; else they become
+// jax.Arrays. What must live as long as the value is appended to `owned`. The value must not move
+// afterwards.
 struct Wanted {
   bool needed, prepared, in_place;
 };
-Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted wanted, std::vector<nanobind::object> *owned);
+Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted wanted,
+               std::vector<nanobind::object> *owned);
 
 } // namespace sod2py

@@ -54,7 +54,7 @@ void setup(nb::kwargs given) {
     // Kept for the life of the process, like the module itself.
     *row.to = nb::object(given[row.name]).release().ptr();
   }
-  names = {PyUnicode_InternFromString("aval"),       PyUnicode_InternFromString("_sharding"),
+  names = {PyUnicode_InternFromString("aval"), PyUnicode_InternFromString("_sharding"),
            PyUnicode_InternFromString("_committed"), PyUnicode_InternFromString("value"),
            PyUnicode_InternFromString("unflatten")};
   jax.ready = true;

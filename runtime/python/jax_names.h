@@ -4,7 +4,8 @@
 #include "sod2rt.h"
 #include <nanobind/nanobind.h>
 
-// What the call path needs of JAX. Private names come in from Python (sod2jax/compat.py is the only file that knows them), once.
+// What the call path needs of JAX. Private names come in from Python (sod2jax/compat.py is the only
+// file that knows them), once.
 namespace sod2py {
 
 struct JaxNames {
@@ -16,25 +17,28 @@ struct JaxNames {
   PyObject *is_deleted;
   PyObject *block_until_ready;
   PyObject *delete_array;
-  PyObject *check_if_deleted;      // raises JAX's own words
-  PyObject *array_from_dlpack;     // (capsule, device, stream, copy) -> jax.Array
-  PyObject *result_handler;        // (aval, sharding, committed, skip_checks) -> (array -> array with that aval)
-  PyObject *put_array;             // (aval, sharding, arrays, devices, committed, copy, semantics, x64) -> jax.Array
-  PyObject *zero_copy;             // the semantics that share memory
-  PyObject *devices;               // [device]
-  PyObject *make_aval;             // (shape, dtype code, weak_type) -> aval
-  PyObject *dtype_code;            // dtype -> code
-  PyObject *dtype_name;            // code -> "float32"
-  PyObject *is_local;              // sharding -> whether its arrays are one buffer of the CPU
-  PyObject *is_row_major;          // array -> bool, for arrays whose layout was chosen by someone
-  PyObject *device, *sharding;     // where outputs live
-  PyObject *trace_context;         // () -> tuple: what a trace depends on
-  PyObject *trace_state, *top_trace; // `trace_state.value` is top_trace outside of all transformations
-  PyObject *enable_x64;            // its `value` is the flag
-  PyObject *scalar_info;           // Python scalar -> (dtype code, weak_type)
-  PyObject *dtype_of;              // code -> NumPy dtype
-  PyObject *disable_jit;           // its `value` is True under jax.disable_jit()
-  PyObject *as_array;              // anything array-like -> a jax.Array on the CPU
+  PyObject *check_if_deleted;  // raises JAX's own words
+  PyObject *array_from_dlpack; // (capsule, device, stream, copy) -> jax.Array
+  PyObject *
+      result_handler; // (aval, sharding, committed, skip_checks) -> (array -> array with that aval)
+  PyObject
+      *put_array; // (aval, sharding, arrays, devices, committed, copy, semantics, x64) -> jax.Array
+  PyObject *zero_copy;         // the semantics that share memory
+  PyObject *devices;           // [device]
+  PyObject *make_aval;         // (shape, dtype code, weak_type) -> aval
+  PyObject *dtype_code;        // dtype -> code
+  PyObject *dtype_name;        // code -> "float32"
+  PyObject *is_local;          // sharding -> whether its arrays are one buffer of the CPU
+  PyObject *is_row_major;      // array -> bool, for arrays whose layout was chosen by someone
+  PyObject *device, *sharding; // where outputs live
+  PyObject *trace_context;     // () -> tuple: what a trace depends on
+  PyObject *trace_state,
+      *top_trace;        // `trace_state.value` is top_trace outside of all transformations
+  PyObject *enable_x64;  // its `value` is the flag
+  PyObject *scalar_info; // Python scalar -> (dtype code, weak_type)
+  PyObject *dtype_of;    // code -> NumPy dtype
+  PyObject *disable_jit; // its `value` is True under jax.disable_jit()
+  PyObject *as_array;    // anything array-like -> a jax.Array on the CPU
   PyObject *shape_error, *guard_error, *memory_error, *runtime_error;
 };
 
@@ -48,7 +52,9 @@ extern Names names;
 void setup(nanobind::kwargs given);
 void need_setup(); // raises if `setup` was not called
 
-inline PyObject *call(PyObject *function, PyObject *argument) { return PyObject_CallOneArg(function, argument); }
+inline PyObject *call(PyObject *function, PyObject *argument) {
+  return PyObject_CallOneArg(function, argument);
+}
 
 // The Python exception of a failed status; the error indicator is set.
 void raise_status(const sod2_error &error);

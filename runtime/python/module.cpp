@@ -59,21 +59,26 @@ NB_MODULE(_runtime, m) {
   m.doc() = "The C++ runtime of sod2jax; import sod2jax.binding instead.";
   m.def("setup", &sod2py::setup, "Hands the names of JAX in, once per process.");
   m.def("threads", &sod2_threads, "Number of threads that run a program, the caller's included.");
-  m.def("set_threads", &sod2_set_threads, "count"_a, "Sets it; 0 restores the default (SOD2_NUM_THREADS, or the CPUs).");
+  m.def("set_threads", &sod2_set_threads, "count"_a,
+        "Sets it; 0 restores the default (SOD2_NUM_THREADS, or the CPUs).");
 
   nb::class_<Program>(m, "Program", nb::type_slots(program_slots), nb::is_weak_referenceable())
-      .def(nb::init<nb::bytes, const std::vector<uintptr_t> &, nb::list, nb::object>(), "image"_a, "kernels"_a, "constants"_a,
-           "keepalive"_a = nb::none())
-      .def("bind", &Program::bind, "shapes"_a, "Every size at these input shapes, or the guards that fail.")
+      .def(nb::init<nb::bytes, const std::vector<uintptr_t> &, nb::list, nb::object>(), "image"_a,
+           "kernels"_a, "constants"_a, "keepalive"_a = nb::none())
+      .def("bind", &Program::bind, "shapes"_a,
+           "Every size at these input shapes, or the guards that fail.")
       .def("run", &Program::run, "arrays"_a, "Runs once, without any cache of the call path.")
-      .def("profile", &Program::profile, "arrays"_a, "repeats"_a = 1, "(source, best ns) of each step.")
+      .def("profile", &Program::profile, "arrays"_a, "repeats"_a = 1,
+           "(source, best ns) of each step.")
       .def("stats", &Program::stats)
       .def_prop_ro("inputs", &Program::inputs, "(path, dtype, rank) of each input.")
       .def_prop_ro("outputs", &Program::outputs);
 
   nb::class_<Key>(m, "Key")
-      .def(nb::init<nb::object, nb::object, nb::list, std::vector<int64_t>, nb::object, nb::object>(), "in_tree"_a, "statics"_a,
-           "dtypes"_a, "ranks"_a, "weak_types"_a.none(), "context"_a = nb::none(),
+      .def(nb::init<nb::object, nb::object, nb::list, std::vector<int64_t>, nb::object,
+                    nb::object>(),
+           "in_tree"_a, "statics"_a, "dtypes"_a, "ranks"_a, "weak_types"_a.none(),
+           "context"_a = nb::none(),
            "What a version is looked up by, apart from sizes; None: not compared.")
       .def_ro("in_tree", &Key::in_tree)
       .def_ro("statics", &Key::statics)
@@ -81,14 +86,18 @@ NB_MODULE(_runtime, m) {
       .def_ro("leaves", &Key::leaves, "The jax.Arrays of the call that it was made for, or None.")
       .def_prop_ro("dtypes", [](const Key &key) { return key.dtypes; })
       .def_prop_ro("ranks", [](const Key &key) { return key.ranks; })
-      .def_prop_ro("weak_types", [](const Key &key) { return key.weak_given ? nb::cast(key.weak_types) : nb::none(); });
+      .def_prop_ro("weak_types", [](const Key &key) {
+        return key.weak_given ? nb::cast(key.weak_types) : nb::none();
+      });
 
   nb::class_<Version>(m, "Version", nb::type_slots(version_slots), nb::is_weak_referenceable())
-      .def(nb::init<nb::object, const Key &, std::vector<int64_t>, nb::object, std::vector<bool>, std::vector<int64_t>,
-                    std::vector<std::string>, nb::object>(),
-           "program"_a, "key"_a, nb::kw_only(), "kept"_a, "out_tree"_a, "out_weak_types"_a, "donated"_a = std::vector<int64_t>(),
-           "paths"_a = std::vector<std::string>(), "tag"_a = nb::none(),
-           "A compiled program, and how a call maps to it: the leaf of each input, and the tree of its results.")
+      .def(nb::init<nb::object, const Key &, std::vector<int64_t>, nb::object, std::vector<bool>,
+                    std::vector<int64_t>, std::vector<std::string>, nb::object>(),
+           "program"_a, "key"_a, nb::kw_only(), "kept"_a, "out_tree"_a, "out_weak_types"_a,
+           "donated"_a = std::vector<int64_t>(), "paths"_a = std::vector<std::string>(),
+           "tag"_a = nb::none(),
+           "A compiled program, and how a call maps to it: the leaf of each input, and the tree of "
+           "its results.")
       .def_ro("program", &Version::program_object)
       .def_ro("key", &Version::key)
       .def_ro("hits", &Version::hits, "Calls that it served.")

@@ -13,7 +13,8 @@ namespace nb = nanobind;
 namespace sod2py {
 namespace {
 
-constexpr int64_t kReleaseWork = 100000; // scalar operations, some microseconds: handing the GIL over pays
+constexpr int64_t kReleaseWork =
+    100000; // scalar operations, some microseconds: handing the GIL over pays
 
 struct PlanReference {
   sod2_plan *plan = nullptr;
@@ -27,10 +28,13 @@ struct PlanReference {
 
 } // namespace
 
-std::string dtype_name(int64_t code) { return nb::cast<std::string>(nb::handle(jax.dtype_name)(code)); }
+std::string dtype_name(int64_t code) {
+  return nb::cast<std::string>(nb::handle(jax.dtype_name)(code));
+}
 
-sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work, const sod2_input *inputs, void *const *outputs,
-                         int64_t *step_ns, sod2_error *error) {
+sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work,
+                         const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
+                         sod2_error *error) {
   if (work < kReleaseWork)
     return sod2_run(program, plan, inputs, outputs, step_ns, error);
   PyThreadState *state = PyEval_SaveThread();
@@ -39,7 +43,8 @@ sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work, c
   return status;
 }
 
-Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::list constants, nb::object keep)
+Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::list constants,
+                 nb::object keep)
     : keepalive(std::move(keep)), image_(image.size() / sizeof(int64_t)), constants_(constants) {
   need_setup();
   std::memcpy(image_.data(), image.c_str(), image_.size() * sizeof(int64_t)); // as words, aligned
@@ -48,10 +53,11 @@ Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::lis
     functions.push_back(reinterpret_cast<sod2_kernel>(address));
   std::vector<const void *> data;
   for (nb::handle constant : constants_)
-    data.push_back(reinterpret_cast<const void *>(nb::cast<uintptr_t>(constant.attr("ctypes").attr("data"))));
+    data.push_back(
+        reinterpret_cast<const void *>(nb::cast<uintptr_t>(constant.attr("ctypes").attr("data"))));
   sod2_error error = {};
-  if (sod2_program_create(image_.data(), image_.size(), functions.data(), functions.size(), data.data(), data.size(), nullptr,
-                          &handle_, &error))
+  if (sod2_program_create(image_.data(), image_.size(), functions.data(), functions.size(),
+                          data.data(), data.size(), nullptr, &handle_, &error))
     throw_status(error);
   for (int64_t i = 0; i < sod2_program_inputs(handle_); ++i)
     sod2_program_input(handle_, i, &inputs_.emplace_back());
@@ -80,12 +86,15 @@ nb::dict Program::bind(const std::vector<std::vector<int64_t>> &shapes) {
     throw nb::value_error("bind wants one shape per input, of the input's rank");
   PlanReference reference;
   sod2_error error = {};
-  sod2_status status = sod2_plan_acquire(handle_, dims.data(), dims.size(), &reference.plan, &error);
+  sod2_status status =
+      sod2_plan_acquire(handle_, dims.data(), dims.size(), &reference.plan, &error);
   nb::list failed;
   if (status) {
     if (status < SOD2_MISFIT)
       throw_status(error);
-    const char *kind = status == SOD2_MISFIT ? "version" : status == SOD2_CONTRACT ? "contract" : "check";
+    const char *kind = status == SOD2_MISFIT     ? "version"
+                       : status == SOD2_CONTRACT ? "contract"
+                                                 : "check";
     failed.append(nb::make_tuple(kind, error.message));
   }
   result["ok"] = status == SOD2_OK;
@@ -129,7 +138,8 @@ nb::dict Program::bind(const std::vector<std::vector<int64_t>> &shapes) {
 
 nb::list Program::execute(nb::list arrays, std::vector<int64_t> *step_ns) {
   if (nb::len(arrays) != inputs_.size())
-    throw nb::value_error(("the program has " + std::to_string(inputs_.size()) + " inputs").c_str());
+    throw nb::value_error(
+        ("the program has " + std::to_string(inputs_.size()) + " inputs").c_str());
   std::vector<nb::object> owned;
   std::vector<LeafValue> values(inputs_.size());
   std::vector<sod2_input> inputs;
@@ -146,11 +156,14 @@ nb::list Program::execute(nb::list arrays, std::vector<int64_t> *step_ns) {
     if (read == Read::Tracer)
       throw nb::type_error("a program runs on arrays, not on tracers");
     if (value.info->dtype != inputs_[i].dtype)
-      throw nb::type_error((std::string(inputs_[i].path) + " must be " + dtype_name(inputs_[i].dtype) + ", given " +
+      throw nb::type_error((std::string(inputs_[i].path) + " must be " +
+                            dtype_name(inputs_[i].dtype) + ", given " +
                             dtype_name(value.info->dtype))
                                .c_str());
     if (static_cast<int64_t>(value.info->dims.size()) != inputs_[i].rank)
-      throw nb::type_error((std::string(inputs_[i].path) + " must have rank " + std::to_string(inputs_[i].rank)).c_str());
+      throw nb::type_error(
+          (std::string(inputs_[i].path) + " must have rank " + std::to_string(inputs_[i].rank))
+              .c_str());
     dims.insert(dims.end(), value.info->dims.begin(), value.info->dims.end());
     inputs.push_back({value.data, 0});
   }
@@ -171,8 +184,8 @@ nb::list Program::execute(nb::list arrays, std::vector<int64_t> *step_ns) {
   sod2_plan_describe(reference.plan, &info);
   if (step_ns)
     step_ns->resize(static_cast<size_t>(sod2_program_steps(handle_)));
-  sod2_status status = run_released(handle_, reference.plan, info.work, inputs.data(), blocks.data(),
-                                    step_ns ? step_ns->data() : nullptr, &error);
+  sod2_status status = run_released(handle_, reference.plan, info.work, inputs.data(),
+                                    blocks.data(), step_ns ? step_ns->data() : nullptr, &error);
   if (status) {
     std::for_each(blocks.begin(), blocks.end(), drop_block);
     throw_status(error);
@@ -180,8 +193,9 @@ nb::list Program::execute(nb::list arrays, std::vector<int64_t> *step_ns) {
   nb::list results;
   for (size_t i = 0; i < outputs_.size(); ++i) {
     auto output = static_cast<int64_t>(i);
-    OutputKind kind = make_output_kind(sod2_plan_output_dims(reference.plan, output), outputs_[i].rank, outputs_[i].dtype,
-                                       sod2_plan_output_bytes(reference.plan, output), false);
+    OutputKind kind =
+        make_output_kind(sod2_plan_output_dims(reference.plan, output), outputs_[i].rank,
+                         outputs_[i].dtype, sod2_plan_output_bytes(reference.plan, output), false);
     nb::object array = nb::steal(array_of_block(blocks[i], &kind, false));
     if (!array.is_valid()) {
       std::for_each(blocks.begin() + static_cast<int64_t>(i) + 1, blocks.end(), drop_block);
@@ -204,7 +218,8 @@ nb::list Program::profile(nb::list arrays, int repeats) {
   }
   nb::list rows;
   for (size_t step = 0; step < best.size(); ++step)
-    rows.append(nb::make_tuple(sod2_program_step_source(handle_, static_cast<int64_t>(step)), best[step]));
+    rows.append(
+        nb::make_tuple(sod2_program_step_source(handle_, static_cast<int64_t>(step)), best[step]));
   return rows;
 }
 

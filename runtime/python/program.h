@@ -11,7 +11,8 @@ namespace sod2py {
 // A program with what it stands on: its image, its constants and whatever holds its machine code.
 class Program {
 public:
-  Program(nanobind::bytes image, const std::vector<uintptr_t> &kernels, nanobind::list constants, nanobind::object keepalive);
+  Program(nanobind::bytes image, const std::vector<uintptr_t> &kernels, nanobind::list constants,
+          nanobind::object keepalive);
   ~Program();
   Program(const Program &) = delete;
   Program &operator=(const Program &) = delete;
@@ -40,7 +41,8 @@ private:
 
 std::string dtype_name(int64_t code);
 // Runs with the GIL released if it takes long enough to be worth it.
-sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work, const sod2_input *inputs, void *const *outputs,
-                         int64_t *step_ns, sod2_error *error);
+sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work,
+                         const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
+                         sod2_error *error);
 
 } // namespace sod2py

@@ -8,7 +8,8 @@ namespace nb = nanobind;
 namespace sod2py {
 namespace {
 
-// Types whose objects were leaves when they first came by (kept alive, so that no other type gets their address).
+// Types whose objects were leaves when they first came by (kept alive, so that no other type gets
+// their address).
 std::unordered_map<PyTypeObject *, nb::object> &leaf_types() {
   static auto *types = new std::unordered_map<PyTypeObject *, nb::object>();
   return *types;
@@ -26,7 +27,8 @@ int ask_registry(PyObject *object, nb::object *treedef, int64_t *count) {
   *count = static_cast<int64_t>(nb::len(leaves));
   bool leaf = *count == 1 && PyList_GET_ITEM(leaves.ptr(), 0) == object;
   if (leaf)
-    leaf_types().emplace(Py_TYPE(object), nb::borrow(reinterpret_cast<PyObject *>(Py_TYPE(object))));
+    leaf_types().emplace(Py_TYPE(object),
+                         nb::borrow(reinterpret_cast<PyObject *>(Py_TYPE(object))));
   return leaf;
 }
 
@@ -36,7 +38,8 @@ bool flatten(PyObject *tree, nb::object *leaves, nb::object *treedef) {
   nb::object pair = nb::steal(call(jax.flatten, tree));
   if (!pair.is_valid())
     return false;
-  if (!PyTuple_Check(pair.ptr()) || PyTuple_GET_SIZE(pair.ptr()) != 2 || !PyList_Check(PyTuple_GET_ITEM(pair.ptr(), 0))) {
+  if (!PyTuple_Check(pair.ptr()) || PyTuple_GET_SIZE(pair.ptr()) != 2 ||
+      !PyList_Check(PyTuple_GET_ITEM(pair.ptr(), 0))) {
     PyErr_SetString(PyExc_TypeError, "the pytree registry gave no (leaves, treedef)");
     return false;
   }
@@ -85,7 +88,8 @@ bool learn(PyObject *example, int64_t first_leaf, Node *node) {
   return leaf >= 0;
 }
 
-bool learn_dict(const std::vector<nb::object> &keys, const std::vector<PyObject *> &values, int64_t first_leaf, Node *node) {
+bool learn_dict(const std::vector<nb::object> &keys, const std::vector<PyObject *> &values,
+                int64_t first_leaf, Node *node) {
   node->kind = Node::Dict;
   node->leaf = first_leaf;
   node->leaves = 0;
@@ -125,7 +129,8 @@ Match match(const Node &node, PyObject *tree, PyObject **leaves, std::vector<nb:
     leaves[node.leaf] = tree;
     if (is_leaf_type(Py_TYPE(tree)))
       return Match::Yes;
-    if (tree == Py_None || PyTuple_CheckExact(tree) || PyList_CheckExact(tree) || PyDict_CheckExact(tree))
+    if (tree == Py_None || PyTuple_CheckExact(tree) || PyList_CheckExact(tree) ||
+        PyDict_CheckExact(tree))
       return Match::No;
     nb::object treedef;
     int64_t count = 0;
@@ -144,14 +149,17 @@ Match match(const Node &node, PyObject *tree, PyObject **leaves, std::vector<nb:
       auto at = static_cast<Py_ssize_t>(i);
       if (at >= Py_SIZE(tree)) // a registered child's flatten may have changed the list
         return Match::No;
-      Match m = match(node.children[i], tuple ? PyTuple_GET_ITEM(tree, at) : PyList_GET_ITEM(tree, at), leaves, owned);
+      Match m =
+          match(node.children[i], tuple ? PyTuple_GET_ITEM(tree, at) : PyList_GET_ITEM(tree, at),
+                leaves, owned);
       if (m != Match::Yes)
         return m;
     }
     return Match::Yes;
   }
   case Node::Dict: {
-    if (!PyDict_CheckExact(tree) || PyDict_GET_SIZE(tree) != static_cast<Py_ssize_t>(node.keys.size()))
+    if (!PyDict_CheckExact(tree) ||
+        PyDict_GET_SIZE(tree) != static_cast<Py_ssize_t>(node.keys.size()))
       return Match::No;
     PyObject *key = nullptr, *value = nullptr;
     size_t i = 0;
@@ -182,7 +190,8 @@ Match match(const Node &node, PyObject *tree, PyObject **leaves, std::vector<nb:
 
 bool is_plain(const Node &node) {
   return node.kind != Node::Registered &&
-         std::all_of(node.children.begin(), node.children.end(), [](const Node &child) { return is_plain(child); });
+         std::all_of(node.children.begin(), node.children.end(),
+                     [](const Node &child) { return is_plain(child); });
 }
 
 PyObject *build(const Node &node, PyObject **leaves) {
@@ -194,7 +203,9 @@ PyObject *build(const Node &node, PyObject **leaves) {
   }
   if (node.kind == Node::None)
     Py_RETURN_NONE;
-  PyObject *tree = node.kind == Node::Tuple ? PyTuple_New(size) : node.kind == Node::List ? PyList_New(size) : PyDict_New();
+  PyObject *tree = node.kind == Node::Tuple  ? PyTuple_New(size)
+                   : node.kind == Node::List ? PyList_New(size)
+                                             : PyDict_New();
   for (Py_ssize_t i = 0; tree && i < size; ++i) {
     PyObject *child = build(node.children[static_cast<size_t>(i)], leaves);
     if (child && node.kind == Node::Tuple) {

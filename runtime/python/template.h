@@ -4,8 +4,9 @@
 #include <memory>
 #include <vector>
 
-// The shape of a pytree, learnt from one example, so that later trees of exact tuples, lists and dicts are taken apart without
-// asking JAX's registry (which sorts dict keys at every call). Other nodes go through the registry.
+// The shape of a pytree, learnt from one example, so that later trees of exact tuples, lists and
+// dicts are taken apart without asking JAX's registry (which sorts dict keys at every call). Other
+// nodes go through the registry.
 namespace sod2py {
 
 struct Node {
@@ -21,15 +22,17 @@ struct Node {
 bool flatten(PyObject *tree, nanobind::object *leaves, nanobind::object *treedef);
 
 bool learn(PyObject *example, int64_t first_leaf, Node *node); // false: error set
-bool learn_dict(const std::vector<nanobind::object> &keys, const std::vector<PyObject *> &values, int64_t first_leaf,
-                Node *node);
+bool learn_dict(const std::vector<nanobind::object> &keys, const std::vector<PyObject *> &values,
+                int64_t first_leaf, Node *node);
 
 enum class Match { Yes, No, Error };
 // Writes the leaves (borrowed; those of registered nodes are kept alive by `owned`).
-Match match(const Node &node, PyObject *tree, PyObject **leaves, std::vector<nanobind::object> *owned);
+Match match(const Node &node, PyObject *tree, PyObject **leaves,
+            std::vector<nanobind::object> *owned);
 bool same_key(PyObject *a, PyObject *b);
 
-// Builds a tree from leaves (whose references it takes); null: error set. Only for trees without registered nodes.
+// Builds a tree from leaves (whose references it takes); null: error set. Only for trees without
+// registered nodes.
 bool is_plain(const Node &node);
 PyObject *build(const Node &node, PyObject **leaves);
 

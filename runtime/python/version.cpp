@@ -25,10 +25,10 @@ uint64_t hash_dims(const std::vector<int64_t> &dims) {
 
 } // namespace
 
-Key::Key(nb::object tree, nb::object static_values, nb::list types, std::vector<int64_t> all_ranks, nb::object weak,
-         nb::object configuration)
-    : in_tree(std::move(tree)), statics(nb::tuple(static_values)), context(std::move(configuration)), leaves(nb::none()),
-      ranks(std::move(all_ranks)) {
+Key::Key(nb::object tree, nb::object static_values, nb::list types, std::vector<int64_t> all_ranks,
+         nb::object weak, nb::object configuration)
+    : in_tree(std::move(tree)), statics(nb::tuple(static_values)),
+      context(std::move(configuration)), leaves(nb::none()), ranks(std::move(all_ranks)) {
   need_setup();
   for (nb::handle dtype : types) {
     dtypes.push_back(nb::borrow(dtype));
@@ -42,10 +42,12 @@ Key::Key(nb::object tree, nb::object static_values, nb::list types, std::vector<
     throw nb::value_error("a Key wants one dtype, rank and weak type per leaf");
 }
 
-Version::Version(nb::object a_program, const Key &a_key, std::vector<int64_t> a_kept, nb::object a_tree,
-                 std::vector<bool> weak, std::vector<int64_t> a_donated, std::vector<std::string> a_paths, nb::object a_tag)
-    : program(nb::cast<Program *>(a_program)), key(a_key), kept(std::move(a_kept)), donated(std::move(a_donated)),
-      out_weak_types(std::move(weak)), program_object(std::move(a_program)), out_tree(std::move(a_tree)), tag(std::move(a_tag)),
+Version::Version(nb::object a_program, const Key &a_key, std::vector<int64_t> a_kept,
+                 nb::object a_tree, std::vector<bool> weak, std::vector<int64_t> a_donated,
+                 std::vector<std::string> a_paths, nb::object a_tag)
+    : program(nb::cast<Program *>(a_program)), key(a_key), kept(std::move(a_kept)),
+      donated(std::move(a_donated)), out_weak_types(std::move(weak)),
+      program_object(std::move(a_program)), out_tree(std::move(a_tree)), tag(std::move(a_tag)),
       paths(std::move(a_paths)) {
   key.leaves = nb::none(); // the arrays of the call that made it are the caller's
   auto leaves = static_cast<int64_t>(key.ranks.size());
@@ -58,8 +60,8 @@ Version::Version(nb::object a_program, const Key &a_key, std::vector<int64_t> a_
     const sod2_tensor_info &input = program->input_infos()[i];
     auto leaf = static_cast<size_t>(kept[i]);
     if (input.rank != key.ranks[leaf] || input.dtype != key.codes[leaf])
-      throw nb::value_error(("input " + std::to_string(i) + " of the program and leaf " + std::to_string(leaf) +
-                             " of the key differ in rank or dtype")
+      throw nb::value_error(("input " + std::to_string(i) + " of the program and leaf " +
+                             std::to_string(leaf) + " of the key differ in rank or dtype")
                                 .c_str());
   }
   size_t outputs = program->output_infos().size();
@@ -87,9 +89,11 @@ bool Version::same_context(PyObject *given) const {
   PyObject *mine = key.context.ptr();
   if (mine == given || mine == Py_None)
     return true;
-  if (!PyTuple_CheckExact(mine) || !PyTuple_CheckExact(given) || PyTuple_GET_SIZE(mine) != PyTuple_GET_SIZE(given))
+  if (!PyTuple_CheckExact(mine) || !PyTuple_CheckExact(given) ||
+      PyTuple_GET_SIZE(mine) != PyTuple_GET_SIZE(given))
     return same_key(mine, given);
-  // Flags and interned names are the same objects nearly always: comparing by identity first saves a call per item.
+  // Flags and interned names are the same objects nearly always: comparing by identity first saves
+  // a call per item.
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mine); ++i)
     if (!same_key(PyTuple_GET_ITEM(mine, i), PyTuple_GET_ITEM(given, i)))
       return false;
@@ -101,26 +105,31 @@ bool Version::leaves_fit(const std::vector<LeafValue> &leaves, std::string *reas
     const AvalInfo &info = *leaves[i].info;
     auto rank = static_cast<int64_t>(info.dims.size());
     if (info.dtype != key.codes[i]) {
-      *reason = name_of(i) + " is " + dtype_name(info.dtype) + ", compiled for " + dtype_name(key.codes[i]);
+      *reason = name_of(i) + " is " + dtype_name(info.dtype) + ", compiled for " +
+                dtype_name(key.codes[i]);
       return false;
     }
     if (rank != key.ranks[i]) {
-      *reason = name_of(i) + " has rank " + std::to_string(rank) + ", compiled for rank " + std::to_string(key.ranks[i]);
+      *reason = name_of(i) + " has rank " + std::to_string(rank) + ", compiled for rank " +
+                std::to_string(key.ranks[i]);
       return false;
     }
     if (key.weak_given && info.weak_type != key.weak_types[i]) {
-      *reason = name_of(i) + (info.weak_type ? " is weakly typed (a Python scalar), compiled for strongly typed"
-                                             : " is strongly typed, compiled for weakly typed (a Python scalar)");
+      *reason =
+          name_of(i) + (info.weak_type
+                            ? " is weakly typed (a Python scalar), compiled for strongly typed"
+                            : " is strongly typed, compiled for weakly typed (a Python scalar)");
       return false;
     }
   }
   return true;
 }
 
-Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *context, std::shared_ptr<Sizes> *sizes,
-                          std::string *reason) {
+Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *context,
+                          std::shared_ptr<Sizes> *sizes, std::string *reason) {
   if (!same_context(context)) {
-    *reason = "JAX's configuration (x64, matmul precision, ...) differs from the one that it was compiled under";
+    *reason = "JAX's configuration (x64, matmul precision, ...) differs from the one that it was "
+              "compiled under";
     return Fit::No;
   }
   bool same = last_sizes_ && generation_ == aval_generation();
@@ -147,7 +156,8 @@ Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *contex
   if (!found) {
     found = std::make_shared<Sizes>();
     sod2_error error = {};
-    sod2_status status = sod2_plan_acquire(program->handle(), dims.data(), dims.size(), &found->plan, &error);
+    sod2_status status =
+        sod2_plan_acquire(program->handle(), dims.data(), dims.size(), &found->plan, &error);
     if (status == SOD2_MISFIT || status == SOD2_CONTRACT) {
       *reason = error.message;
       return status == SOD2_MISFIT ? Fit::No : Fit::Contract;
@@ -162,14 +172,15 @@ Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *contex
     for (size_t i = 0; i < out_weak_types.size(); ++i) {
       const sod2_tensor_info &info = program->output_infos()[i];
       auto output = static_cast<int64_t>(i);
-      found->outputs.push_back(make_output_kind(sod2_plan_output_dims(found->plan, output), info.rank, info.dtype,
-                                                sod2_plan_output_bytes(found->plan, output), out_weak_types[i]));
+      found->outputs.push_back(
+          make_output_kind(sod2_plan_output_dims(found->plan, output), info.rank, info.dtype,
+                           sod2_plan_output_bytes(found->plan, output), out_weak_types[i]));
     }
     if (all_sizes_.size() < kMostSizes)
       all_sizes_.push_back(found);
     else
-      *std::min_element(all_sizes_.begin(), all_sizes_.end(), [](auto &a, auto &b) { return a->last_used < b->last_used; }) =
-          found;
+      *std::min_element(all_sizes_.begin(), all_sizes_.end(),
+                        [](auto &a, auto &b) { return a->last_used < b->last_used; }) = found;
   }
   found->last_used = ++clock_;
   last_sizes_ = found;

@@ -16,16 +16,18 @@ struct Key {
   std::vector<bool> weak_types;
   bool weak_given = false;
 
-  Key(nanobind::object in_tree, nanobind::object statics, nanobind::list dtypes, std::vector<int64_t> ranks,
-      nanobind::object weak_types, nanobind::object context);
+  Key(nanobind::object in_tree, nanobind::object statics, nanobind::list dtypes,
+      std::vector<int64_t> ranks, nanobind::object weak_types, nanobind::object context);
   Key() = default;
 };
 
-// A compiled program with what stands between it and a call: which leaf is which input, what the results look like.
+// A compiled program with what stands between it and a call: which leaf is which input, what the
+// results look like.
 class Version {
 public:
-  Version(nanobind::object program, const Key &key, std::vector<int64_t> kept, nanobind::object out_tree,
-          std::vector<bool> out_weak_types, std::vector<int64_t> donated, std::vector<std::string> paths, nanobind::object tag);
+  Version(nanobind::object program, const Key &key, std::vector<int64_t> kept,
+          nanobind::object out_tree, std::vector<bool> out_weak_types, std::vector<int64_t> donated,
+          std::vector<std::string> paths, nanobind::object tag);
   ~Version();
   Version(const Version &) = delete;
   Version &operator=(const Version &) = delete;
@@ -40,8 +42,10 @@ public:
     ~Sizes() { sod2_plan_release(plan); }
   };
   enum class Fit { Yes, No, Contract, Error };
-  // Whether this version serves a call with these leaves; `reason` says why not (a broken contract: in the caller's words).
-  Fit fit(const std::vector<LeafValue> &leaves, PyObject *context, std::shared_ptr<Sizes> *sizes, std::string *reason);
+  // Whether this version serves a call with these leaves; `reason` says why not (a broken contract:
+  // in the caller's words).
+  Fit fit(const std::vector<LeafValue> &leaves, PyObject *context, std::shared_ptr<Sizes> *sizes,
+          std::string *reason);
   bool same_context(PyObject *given) const;
 
   Program *program = nullptr;

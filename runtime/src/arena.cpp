@@ -17,7 +17,8 @@ void *default_alloc(void *, size_t bytes, size_t align) {
 #if defined(_WIN32)
   return _aligned_malloc(bytes, align);
 #else
-  // Big buffers on huge pages: a new shape's first touch costs one page fault per 2 MiB instead of one per 4 KiB.
+  // Big buffers on huge pages: a new shape's first touch costs one page fault per 2 MiB instead of
+  // one per 4 KiB.
   bool huge = bytes >= 2 * kHugePage;
   void *data = nullptr;
   if (posix_memalign(&data, huge ? kHugePage : align, bytes))

@@ -16,7 +16,8 @@ public:
   Arena &operator=(const Arena &) = delete;
   Arena(Arena &&other) noexcept;
 
-  bool reserve(size_t bytes); // the contents are lost if it grows; false: no memory, and the old buffer is gone
+  bool reserve(size_t bytes); // the contents are lost if it grows; false: no memory, and the old
+                              // buffer is gone
   char *data() const { return data_; }
   size_t bytes() const { return bytes_; }
 

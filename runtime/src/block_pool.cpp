@@ -24,13 +24,15 @@ void *owner_of(void *data) { return static_cast<char *>(data) - sod2::kAlign; }
 sod2_block_pool::sod2_block_pool(const sod2_hooks *hooks)
     : hooks_(sod2::complete(hooks)), idle_(kClasses, nullptr) {}
 
-// Eight classes per doubling: at most an eighth is wasted, and neighbouring sizes of a stream of shapes share blocks.
+// Eight classes per doubling: at most an eighth is wasted, and neighbouring sizes of a stream of
+// shapes share blocks.
 size_t sod2_block_pool::class_bytes(size_t bytes, size_t *number) {
   bytes = bytes < 512 ? 512 : bytes;
   size_t doubling = 9;
   while (bytes >> (doubling + 1))
     ++doubling;
-  size_t step = size_t(1) << (doubling - 3), part = (bytes - (size_t(1) << doubling) + step - 1) / step;
+  size_t step = size_t(1) << (doubling - 3),
+         part = (bytes - (size_t(1) << doubling) + step - 1) / step;
   *number = doubling * 8 + part;
   return (size_t(1) << doubling) + part * step;
 }
@@ -63,7 +65,8 @@ void *sod2_block_pool::get(size_t bytes) {
 }
 
 void sod2_block_pool::release(Block *block) {
-  hooks_.free(hooks_.user, reinterpret_cast<char *>(block) - SOD2_BLOCK_HEADER, block->bytes + kFront);
+  hooks_.free(hooks_.user, reinterpret_cast<char *>(block) - SOD2_BLOCK_HEADER,
+              block->bytes + kFront);
 }
 
 void sod2_block_pool::put(void *data) {
@@ -72,7 +75,8 @@ void sod2_block_pool::put(void *data) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     live_ -= block->bytes;
-    keep = !closed_ && idle_bytes_ + block->bytes <= (most_live_ > kAlwaysKept ? most_live_ : kAlwaysKept);
+    keep = !closed_ &&
+           idle_bytes_ + block->bytes <= (most_live_ > kAlwaysKept ? most_live_ : kAlwaysKept);
     if (keep) {
       block->next = idle_[block->number];
       idle_[block->number] = block;
@@ -111,7 +115,7 @@ void sod2_block_pool::stats(int64_t *live_bytes, int64_t *idle_bytes) {
 extern "C" {
 
 sod2_block_pool *sod2_block_pool_create(const sod2_hooks *hooks) {
-  return new (std::nothrow) sod2_block_pool(hooks);
+  return new sod2_block_pool(hooks);
 }
 void sod2_block_pool_destroy(sod2_block_pool *pool) {
   if (pool)

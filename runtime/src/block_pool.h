@@ -4,8 +4,9 @@
 #include <mutex>
 #include <vector>
 
-// Output blocks. A block that its owner returned waits in the list of its size class for the next output of that size; so a
-// steady stream of calls allocates nothing. Idle blocks beyond what the calls had in use at once are given back.
+// Output blocks. A block that its owner returned waits in the list of its size class for the next
+// output of that size; so a steady stream of calls allocates nothing. Idle blocks beyond what the
+// calls had in use at once are given back.
 struct sod2_block_pool {
   explicit sod2_block_pool(const sod2_hooks *hooks);
 

@@ -1,7 +1,9 @@
 // How a call runs:
-//  * the arena, the scratch of each thread and the cached buffers are grown to what the plan says (never in steady state);
+//  * the arena, the scratch of each thread and the cached buffers are grown to what the plan says
+//  (never in steady state);
 //  * every slot gets its address once;
-//  * steps run in order; a step that prepares a cached buffer is skipped while the inputs it read are the same arrays;
+//  * steps run in order; a step that prepares a cached buffer is skipped while the inputs it read
+//  are the same arrays;
 //  * a step wakes as many threads as its work feeds.
 #include "executor.h"
 
@@ -15,9 +17,12 @@
 namespace sod2 {
 namespace {
 
-constexpr int64_t kThreadWork = 20000; // scalar operations that pay for handing a range to another thread
+constexpr int64_t kThreadWork =
+    20000; // scalar operations that pay for handing a range to another thread
 
-size_t rounded(int64_t bytes) { return (static_cast<size_t>(bytes) + kAlign - 1) / kAlign * kAlign; }
+size_t rounded(int64_t bytes) {
+  return (static_cast<size_t>(bytes) + kAlign - 1) / kAlign * kAlign;
+}
 
 int64_t now_ns() {
   auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -29,11 +34,13 @@ sod2_status no_memory(const char *what, int64_t bytes, const char *formula, sod2
               formula ? ", which is " : "", formula ? formula : "");
 }
 
-sod2_status grow(const Executable &e, const sod2_plan &plan, int threads, Context *context, sod2_error *error) {
+sod2_status grow(const Executable &e, const sod2_plan &plan, int threads, Context *context,
+                 sod2_error *error) {
   const Image &image = e.image;
   const sod2_plan_info &info = plan.info;
   if (!context->arena.reserve(static_cast<size_t>(info.arena_bytes)))
-    return no_memory("the arena", info.arena_bytes, image.texts[static_cast<size_t>(image.arena)], error);
+    return no_memory("the arena", info.arena_bytes, image.texts[static_cast<size_t>(image.arena)],
+                     error);
   size_t scratch = rounded(info.scratch_bytes) * static_cast<size_t>(threads);
   if (!context->scratch.reserve(scratch))
     return no_memory("the scratch of the threads", static_cast<int64_t>(scratch), nullptr, error);
@@ -49,15 +56,15 @@ sod2_status grow(const Executable &e, const sod2_plan &plan, int threads, Contex
       p.tokens.clear();
     context->cached_bytes[index] = kNone;
     if (!context->cached[index].reserve(static_cast<size_t>(bytes)))
-      return no_memory(slot.name[0] ? slot.name : "a prepared buffer", bytes, image.texts[static_cast<size_t>(slot.bytes)],
-                       error);
+      return no_memory(slot.name[0] ? slot.name : "a prepared buffer", bytes,
+                       image.texts[static_cast<size_t>(slot.bytes)], error);
     context->cached_bytes[index] = bytes;
   }
   return SOD2_OK;
 }
 
-void address_slots(const Executable &e, const sod2_plan &plan, const sod2_input *inputs, void *const *outputs,
-                   Context *context) {
+void address_slots(const Executable &e, const sod2_plan &plan, const sod2_input *inputs,
+                   void *const *outputs, Context *context) {
   void **address = context->slots.data();
   for (const Slot &slot : e.image.slots) {
     auto index = static_cast<size_t>(slot.index);
@@ -82,9 +89,12 @@ void address_slots(const Executable &e, const sod2_plan &plan, const sod2_input 
   }
 }
 
-// Whether the step's buffer still holds what it would write; if not, takes note of what it is about to read.
-bool is_prepared(const Step &step, const int64_t *sizes, const sod2_input *inputs, Context::Prepared *prepared) {
-  auto count = static_cast<size_t>(step.prepare.count), n_sizes = static_cast<size_t>(step.sizes.count);
+// Whether the step's buffer still holds what it would write; if not, takes note of what it is about
+// to read.
+bool is_prepared(const Step &step, const int64_t *sizes, const sod2_input *inputs,
+                 Context::Prepared *prepared) {
+  auto count = static_cast<size_t>(step.prepare.count),
+       n_sizes = static_cast<size_t>(step.sizes.count);
   bool same = prepared->tokens.size() == count && prepared->sizes.size() == n_sizes &&
               std::memcmp(prepared->sizes.data(), sizes, n_sizes * sizeof *sizes) == 0;
   for (size_t i = 0; i < count && same; ++i) {
@@ -110,14 +120,15 @@ struct Loop {
 
 void run_range(void *context, int64_t begin, int64_t end, int thread) {
   auto *loop = static_cast<Loop *>(context);
-  loop->kernel(loop->buffers, loop->sizes, begin, end, loop->scratch + loop->scratch_bytes * static_cast<size_t>(thread));
+  loop->kernel(loop->buffers, loop->sizes, begin, end,
+               loop->scratch + loop->scratch_bytes * static_cast<size_t>(thread));
 }
 
 } // namespace
 
 Context::Context(const Image &image, const sod2_hooks *hooks)
-    : arena(hooks), scratch(hooks), cached_bytes(static_cast<size_t>(image.cached), kNone), prepared(image.steps.size()),
-      slots(image.slots.size()) {
+    : arena(hooks), scratch(hooks), cached_bytes(static_cast<size_t>(image.cached), kNone),
+      prepared(image.steps.size()), slots(image.slots.size()) {
   for (int64_t i = 0; i < image.cached; ++i)
     cached.emplace_back(hooks);
   int64_t most = 0;
@@ -126,8 +137,9 @@ Context::Context(const Image &image, const sod2_hooks *hooks)
   buffers.resize(static_cast<size_t>(most) + 1);
 }
 
-sod2_status run(const Executable &e, const sod2_plan &plan, Context *context, const sod2_input *inputs,
-                void *const *outputs, int64_t *step_ns, sod2_error *error) {
+sod2_status run(const Executable &e, const sod2_plan &plan, Context *context,
+                const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
+                sod2_error *error) {
   ThreadPool &pool = ThreadPool::global();
   int threads = pool.threads();
   if (sod2_status status = grow(e, plan, threads, context, error))
@@ -139,16 +151,19 @@ sod2_status run(const Executable &e, const sod2_plan &plan, Context *context, co
     int64_t started = step_ns ? now_ns() : 0;
     int64_t extent = values[step.extent], work = values[step.work];
     const int64_t *sizes = plan.sizes.data() + plan.first_size[i];
-    if (extent > 0 && (step.prepare.count == 0 || !is_prepared(step, sizes, inputs, &context->prepared[i]))) {
+    if (extent > 0 &&
+        (step.prepare.count == 0 || !is_prepared(step, sizes, inputs, &context->prepared[i]))) {
       for (int64_t s = 0; s < step.slots.count; ++s)
-        context->buffers[static_cast<size_t>(s)] = context->slots[static_cast<size_t>(step.slots[s])];
+        context->buffers[static_cast<size_t>(s)] =
+            context->slots[static_cast<size_t>(step.slots[s])];
       Loop loop = {e.kernels[step.kernel], context->buffers.data(), sizes, context->scratch.data(),
                    rounded(plan.info.scratch_bytes)};
       int64_t fed = work / kThreadWork;
       if (fed < 2 || extent < 2 || threads < 2)
         run_range(&loop, 0, extent, 0);
       else
-        pool.run(fed < threads ? static_cast<int>(fed) : threads, extent, 1 + extent / (work / 4000 + 1), run_range, &loop);
+        pool.run(fed < threads ? static_cast<int>(fed) : threads, extent,
+                 1 + extent / (work / 4000 + 1), run_range, &loop);
     }
     if (step_ns)
       step_ns[i] = now_ns() - started;

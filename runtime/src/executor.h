@@ -11,7 +11,8 @@ struct Context {
   Context(const Image &image, const sod2_hooks *hooks);
 
   struct Prepared {
-    std::vector<uint64_t> tokens; // of the inputs that the step reads; empty: nothing was prepared yet
+    std::vector<uint64_t>
+        tokens; // of the inputs that the step reads; empty: nothing was prepared yet
     std::vector<int64_t> sizes;
   };
 
@@ -30,7 +31,8 @@ struct Executable { // what `run` reads of a program
 };
 
 sod2_status run(const Executable &executable, const sod2_plan &plan, Context *context,
-                const sod2_input *inputs, void *const *outputs, int64_t *step_ns, sod2_error *error);
+                const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
+                sod2_error *error);
 
 } // namespace sod2
 

@@ -26,7 +26,8 @@ uint32_t crc32(const unsigned char *data, size_t bytes) {
   return c ^ 0xffffffffu;
 }
 
-// Takes words one after the other. A wrong one sets `bad`, and all later ones read as zero: callers check once per record.
+// Takes words one after the other. A wrong one sets `bad`, and all later ones read as zero: callers
+// check once per record.
 class Reader {
 public:
   Reader(const int64_t *words, int64_t count) : words_(words), count_(count) {}
@@ -127,7 +128,8 @@ sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_er
       crc32(reinterpret_cast<const unsigned char *>(words + 4), (count - 4) * sizeof(int64_t)))
     return corrupt(error, "its checksum is wrong");
 
-  // Each record takes more than one word, so no count can exceed the number of words; this bounds every allocation below.
+  // Each record takes more than one word, so no count can exceed the number of words; this bounds
+  // every allocation below.
   const auto total = static_cast<int64_t>(count);
   for (int i = 4; i < 15; ++i)
     if (words[i] < 0 || words[i] > total)
@@ -151,18 +153,21 @@ sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_er
     return corrupt(error, "its strings do not end");
 
   for (int64_t i = 0; i < n_symbols && !r.bad; ++i) {
-    Symbol s = {or_empty(r.text()), r.in(0, n_inputs), r.in(0, kMaxRank), r.take(), r.take(), r.take(), r.take()};
+    Symbol s = {or_empty(r.text()), r.in(0, n_inputs), r.in(0, kMaxRank), r.take(),
+                r.take(),           r.take(),          r.take()};
     if (s.scale == 0)
       return corrupt(error, "a symbol of scale 0");
     image->symbols.push_back(s);
   }
   for (int64_t i = 0; i < n_inputs && !r.bad; ++i) {
-    Tensor t = {or_empty(r.text()), r.take(), r.in(0, 1 << 16), kNone, kNone, r.run(kMaxRank, 0, n_values)};
+    Tensor t = {or_empty(r.text()),          r.take(), r.in(0, 1 << 16), kNone, kNone,
+                r.run(kMaxRank, 0, n_values)};
     image->dims += t.dims.count;
     image->inputs.push_back(t);
   }
   for (int64_t i = 0; i < n_outputs && !r.bad; ++i) {
-    Tensor t = {nullptr, r.take(), r.in(0, 1 << 16), r.in(kNone, n_slots), r.in(kNone, n_inputs), {}};
+    Tensor t = {nullptr, r.take(), r.in(0, 1 << 16), r.in(kNone, n_slots), r.in(kNone, n_inputs),
+                {}};
     t.dims = r.run(kMaxRank, 0, n_values);
     if ((t.slot == kNone) == (t.forward == kNone))
       return corrupt(error, "an output that nothing makes");

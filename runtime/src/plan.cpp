@@ -1,8 +1,10 @@
 // How a plan is made:
 //  * symbols are solved from the axes that define them, exactly, and checked against their bounds;
 //  * one run of the size code gives every value; then all input dims must equal their formulas;
-//  * version guards come before contract guards: what does not fit anyway is not the caller's fault;
-//  * slots must lie inside of their buffers, so that a wrong image cannot make a kernel write elsewhere.
+//  * version guards come before contract guards: what does not fit anyway is not the caller's
+//  fault;
+//  * slots must lie inside of their buffers, so that a wrong image cannot make a kernel write
+//  elsewhere.
 #include "plan.h"
 
 #include "arena.h"
@@ -32,15 +34,18 @@ sod2_status solve(const Image &image, const int64_t *dims, int64_t *values, sod2
     const Symbol &s = image.symbols[i];
     int64_t dim = dims[start[static_cast<size_t>(s.input)] + s.axis], rest = 0;
     const char *path = image.inputs[static_cast<size_t>(s.input)].path;
-    bool exact = !__builtin_sub_overflow(dim, s.offset, &rest) && s.scale != -1 && rest % s.scale == 0;
+    bool exact =
+        !__builtin_sub_overflow(dim, s.offset, &rest) && s.scale != -1 && rest % s.scale == 0;
     values[i] = exact ? rest / s.scale : 0;
     if (!exact)
       return fail(error, SOD2_MISFIT,
-                  "axis %" PRId64 " of %s has size %" PRId64 ", which is not %" PRId64 "*%s + %" PRId64,
+                  "axis %" PRId64 " of %s has size %" PRId64 ", which is not %" PRId64
+                  "*%s + %" PRId64,
                   s.axis, path, dim, s.scale, s.name, s.offset);
     if (values[i] < s.low || values[i] > s.high)
       return fail(error, SOD2_MISFIT,
-                  "axis %" PRId64 " of %s makes %s = %" PRId64 ", compiled for %" PRId64 " <= %s <= %" PRId64,
+                  "axis %" PRId64 " of %s makes %s = %" PRId64 ", compiled for %" PRId64
+                  " <= %s <= %" PRId64,
                   s.axis, path, s.name, values[i], s.low, s.name, s.high);
   }
   return SOD2_OK;
@@ -56,8 +61,8 @@ sod2_status check_dims(const Image &image, const int64_t *dims, const int64_t *v
         (void)std::strtoll(text, &end, 10);
         bool fixed = *end == 0;
         return fail(error, SOD2_MISFIT,
-                    "axis %" PRId64 " of %s has size %" PRId64 ", compiled for %s%s%.0" PRId64, axis,
-                    input.path, *dims, text, fixed ? "" : " = ", fixed ? 0 : want);
+                    "axis %" PRId64 " of %s has size %" PRId64 ", compiled for %s%s%.0" PRId64,
+                    axis, input.path, *dims, text, fixed ? "" : " = ", fixed ? 0 : want);
       }
   return SOD2_OK;
 }
@@ -96,14 +101,15 @@ sod2_status check_guards(const Image &image, const int64_t *values, GuardKind ki
 }
 
 // Bytes of a tensor; negative sizes and overflow are errors.
-sod2_status bytes_of(const Image &image, const Tensor &tensor, const char *what, const int64_t *values,
-                     int64_t *bytes, sod2_error *error) {
+sod2_status bytes_of(const Image &image, const Tensor &tensor, const char *what,
+                     const int64_t *values, int64_t *bytes, sod2_error *error) {
   *bytes = tensor.item_bytes;
   for (int64_t axis = 0; axis < tensor.dims.count; ++axis) {
     int64_t size = values[tensor.dims[axis]];
     if (size < 0)
-      return fail(error, SOD2_CHECK, "axis %" PRId64 " of %s would have the negative size %s = %" PRId64,
-                  axis, what, text_of(image, tensor.dims[axis]), size);
+      return fail(error, SOD2_CHECK,
+                  "axis %" PRId64 " of %s would have the negative size %s = %" PRId64, axis, what,
+                  text_of(image, tensor.dims[axis]), size);
     if (!checked_mul(*bytes, size, bytes))
       return fail(error, SOD2_OVERFLOW, "the bytes of %s do not fit into 63 bits", what);
   }
@@ -141,14 +147,16 @@ sod2_status place(const Image &image, sod2_plan *plan, sod2_error *error) {
     } else if (slot.kind == SlotKind::Input) {
       inside = inside && bytes <= plan->input_bytes[index];
     } else if (slot.kind == SlotKind::Output) {
-      // A kernel may write whole vectors past the last element: the block is as large as the slot says.
+      // A kernel may write whole vectors past the last element: the block is as large as the slot
+      // says.
       if (bytes > plan->output_bytes[index])
         plan->output_bytes[index] = bytes;
     } else if (slot.kind == SlotKind::Cached) {
       inside = inside && checked_add(info.cached_bytes, bytes, &info.cached_bytes);
     }
     if (!inside)
-      return fail(error, SOD2_BAD_IMAGE, "the program is wrong: slot %s of %" PRId64 " bytes lies outside of its buffer",
+      return fail(error, SOD2_BAD_IMAGE,
+                  "the program is wrong: slot %s of %" PRId64 " bytes lies outside of its buffer",
                   slot.name, bytes);
   }
   for (int64_t bytes : plan->output_bytes)
@@ -187,7 +195,8 @@ sod2_status make_plan(const Image &image, const int64_t *dims, std::unique_ptr<s
   std::vector<int64_t> stack(static_cast<size_t>(image.stack) + 1);
   int64_t *values = plan->values.data();
   sod2_status status = solve(image, dims, values, error);
-  // Sizes may overflow at symbols that a guard forbids, so a failure counts only after the checks that were possible.
+  // Sizes may overflow at symbols that a guard forbids, so a failure counts only after the checks
+  // that were possible.
   if (!status)
     status = evaluate(image, values, stack.data(), error);
   if (!status)

@@ -22,7 +22,8 @@ namespace sod2 {
 
 uint64_t hash_dims(const int64_t *dims, size_t count);
 
-// Solves the symbols from the input dims, checks shapes, guards and slots, and evaluates every size.
+// Solves the symbols from the input dims, checks shapes, guards and slots, and evaluates every
+// size.
 sod2_status make_plan(const Image &image, const int64_t *dims, std::unique_ptr<sod2_plan> *plan,
                       sod2_error *error);
 

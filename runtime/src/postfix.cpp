@@ -9,7 +9,8 @@ bool checked_sub(int64_t a, int64_t b, int64_t *difference) {
   return !__builtin_sub_overflow(a, b, difference);
 }
 
-// Python's: the quotient is rounded down, the remainder has the sign of the divisor. INT64_MIN / -1 overflows.
+// Python's: the quotient is rounded down, the remainder has the sign of the divisor. INT64_MIN / -1
+// overflows.
 bool floor_div(int64_t a, int64_t b, int64_t *quotient) {
   if (b == 0 || b == -1) {
     *quotient = 0;

@@ -3,8 +3,8 @@
 
 namespace sod2 {
 
-// Runs the size code: `values` come with the symbols filled in. Overflow stops it; nothing divided by zero is ever used
-// (some array is empty then), so it yields 0.
+// Runs the size code: `values` come with the symbols filled in. Overflow stops it; nothing divided
+// by zero is ever used (some array is empty then), so it yields 0.
 sod2_status evaluate(const Image &image, int64_t *values, int64_t *stack, sod2_error *error);
 
 bool holds(Compare compare, int64_t left, int64_t right);

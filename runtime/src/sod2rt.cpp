@@ -21,7 +21,8 @@ std::unique_ptr<Context> take_context(sod2_program *program) {
   {
     std::lock_guard<std::mutex> lock(program->mutex);
     if (!program->idle.empty()) {
-      // The last one that was given back: its memory is warm, and its prepared buffers are this caller's.
+      // The last one that was given back: its memory is warm, and its prepared buffers are this
+      // caller's.
       std::unique_ptr<Context> context = std::move(program->idle.back());
       program->idle.pop_back();
       return context;
@@ -67,18 +68,21 @@ void keep_plan(sod2_program *program, sod2_plan *plan) {
 
 extern "C" {
 
-sod2_status sod2_program_create(const int64_t *image, size_t words, const sod2_kernel *kernels, size_t n_kernels,
-                                const void *const *constants, size_t n_constants, const sod2_hooks *hooks,
-                                sod2_program **program, sod2_error *error) {
+sod2_status sod2_program_create(const int64_t *image, size_t words, const sod2_kernel *kernels,
+                                size_t n_kernels, const void *const *constants, size_t n_constants,
+                                const sod2_hooks *hooks, sod2_program **program,
+                                sod2_error *error) {
   *program = nullptr;
   auto made = std::make_unique<sod2_program>();
   made->hooks = complete(hooks);
   if (sod2_status status = read_image(image, words, &made->image, error))
     return status;
-  if (made->image.kernels != static_cast<int64_t>(n_kernels) || made->image.constants != static_cast<int64_t>(n_constants))
-    return fail(error, SOD2_BAD_ARGUMENT, "the image wants %lld kernels and %lld constants, given %zu and %zu",
-                static_cast<long long>(made->image.kernels), static_cast<long long>(made->image.constants), n_kernels,
-                n_constants);
+  if (made->image.kernels != static_cast<int64_t>(n_kernels) ||
+      made->image.constants != static_cast<int64_t>(n_constants))
+    return fail(error, SOD2_BAD_ARGUMENT,
+                "the image wants %lld kernels and %lld constants, given %zu and %zu",
+                static_cast<long long>(made->image.kernels),
+                static_cast<long long>(made->image.constants), n_kernels, n_constants);
   for (size_t i = 0; i < n_kernels; ++i)
     if (!kernels[i])
       return fail(error, SOD2_BAD_ARGUMENT, "kernel %zu is null", i);
@@ -100,8 +104,12 @@ void sod2_program_destroy(sod2_program *program) {
   delete program;
 }
 
-int64_t sod2_program_inputs(const sod2_program *p) { return static_cast<int64_t>(p->image.inputs.size()); }
-int64_t sod2_program_outputs(const sod2_program *p) { return static_cast<int64_t>(p->image.outputs.size()); }
+int64_t sod2_program_inputs(const sod2_program *p) {
+  return static_cast<int64_t>(p->image.inputs.size());
+}
+int64_t sod2_program_outputs(const sod2_program *p) {
+  return static_cast<int64_t>(p->image.outputs.size());
+}
 int64_t sod2_program_dims(const sod2_program *p) { return p->image.dims; }
 void sod2_program_input(const sod2_program *p, int64_t i, sod2_tensor_info *info) {
   describe(p->image.inputs[static_cast<size_t>(i)], info);
@@ -109,10 +117,12 @@ void sod2_program_input(const sod2_program *p, int64_t i, sod2_tensor_info *info
 void sod2_program_output(const sod2_program *p, int64_t i, sod2_tensor_info *info) {
   describe(p->image.outputs[static_cast<size_t>(i)], info);
 }
-int sod2_program_prepares(const sod2_program *p, int64_t i) { return p->prepares[static_cast<size_t>(i)]; }
+int sod2_program_prepares(const sod2_program *p, int64_t i) {
+  return p->prepares[static_cast<size_t>(i)];
+}
 
-sod2_status sod2_plan_acquire(sod2_program *program, const int64_t *dims, size_t n_dims, sod2_plan **plan,
-                              sod2_error *error) {
+sod2_status sod2_plan_acquire(sod2_program *program, const int64_t *dims, size_t n_dims,
+                              sod2_plan **plan, sod2_error *error) {
   *plan = nullptr;
   if (static_cast<int64_t>(n_dims) != program->image.dims)
     return fail(error, SOD2_BAD_ARGUMENT, "given %zu dims, the inputs have %lld", n_dims,
@@ -140,10 +150,12 @@ void sod2_plan_describe(const sod2_plan *plan, sod2_plan_info *info) { *info = p
 const int64_t *sod2_plan_output_dims(const sod2_plan *plan, int64_t i) {
   return plan->output_dims[static_cast<size_t>(i)].data();
 }
-int64_t sod2_plan_output_bytes(const sod2_plan *plan, int64_t i) { return plan->output_bytes[static_cast<size_t>(i)]; }
+int64_t sod2_plan_output_bytes(const sod2_plan *plan, int64_t i) {
+  return plan->output_bytes[static_cast<size_t>(i)];
+}
 
-sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *inputs, void *const *outputs,
-                     int64_t *step_ns, sod2_error *error) {
+sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *inputs,
+                     void *const *outputs, int64_t *step_ns, sod2_error *error) {
   std::unique_ptr<Context> context = take_context(program);
   Executable executable = {program->image, program->kernels.data(), program->constants.data()};
   sod2_status status = run(executable, *plan, context.get(), inputs, outputs, step_ns, error);
@@ -165,23 +177,32 @@ void sod2_program_get_stats(sod2_program *program, sod2_program_stats *stats) {
   }
 }
 
-int64_t sod2_program_steps(const sod2_program *p) { return static_cast<int64_t>(p->image.steps.size()); }
+int64_t sod2_program_steps(const sod2_program *p) {
+  return static_cast<int64_t>(p->image.steps.size());
+}
 const char *sod2_program_step_source(const sod2_program *p, int64_t step) {
   return p->image.steps[static_cast<size_t>(step)].source;
 }
-int64_t sod2_program_slots(const sod2_program *p) { return static_cast<int64_t>(p->image.slots.size()); }
-int64_t sod2_program_symbols(const sod2_program *p) { return static_cast<int64_t>(p->image.symbols.size()); }
+int64_t sod2_program_slots(const sod2_program *p) {
+  return static_cast<int64_t>(p->image.slots.size());
+}
+int64_t sod2_program_symbols(const sod2_program *p) {
+  return static_cast<int64_t>(p->image.symbols.size());
+}
 const char *sod2_program_symbol(const sod2_program *p, int64_t symbol) {
   return p->image.symbols[static_cast<size_t>(symbol)].name;
 }
-int64_t sod2_plan_symbol(const sod2_plan *plan, int64_t symbol) { return plan->values[static_cast<size_t>(symbol)]; }
-void sod2_plan_step(const sod2_program *program, const sod2_plan *plan, int64_t step, int64_t *extent, int64_t *work) {
+int64_t sod2_plan_symbol(const sod2_plan *plan, int64_t symbol) {
+  return plan->values[static_cast<size_t>(symbol)];
+}
+void sod2_plan_step(const sod2_program *program, const sod2_plan *plan, int64_t step,
+                    int64_t *extent, int64_t *work) {
   const Step &s = program->image.steps[static_cast<size_t>(step)];
   *extent = plan->values[static_cast<size_t>(s.extent)];
   *work = plan->values[static_cast<size_t>(s.work)];
 }
-void sod2_plan_slot(const sod2_program *program, const sod2_plan *plan, int64_t slot, int64_t *kind, int64_t *offset,
-                    int64_t *bytes) {
+void sod2_plan_slot(const sod2_program *program, const sod2_plan *plan, int64_t slot, int64_t *kind,
+                    int64_t *offset, int64_t *bytes) {
   const Slot &s = program->image.slots[static_cast<size_t>(slot)];
   *kind = static_cast<int64_t>(s.kind);
   *offset = s.offset == kNone ? 0 : plan->values[static_cast<size_t>(s.offset)];

@@ -16,7 +16,7 @@ namespace sod2 {
 namespace {
 
 constexpr int kMostThreads = 512;
-constexpr int kSpins = 4000; // about 50 us
+constexpr int kSpins = 4000;                                             // about 50 us
 constexpr uint64_t kOpen = uint64_t(1) << 16, kLoop = uint64_t(1) << 17; // fields of the gate
 
 void pause_cpu() {
@@ -49,7 +49,8 @@ ThreadPool *the_pool = nullptr;
 ThreadPool &ThreadPool::global() {
   static ThreadPool *pool = [] {
 #if !defined(_WIN32)
-    // A forked child has none of its parent's threads: it begins with a new pool, and the old one is left alone.
+    // A forked child has none of its parent's threads: it begins with a new pool, and the old one
+    // is left alone.
     pthread_atfork(nullptr, nullptr, [] {
       if (the_pool) {
         int threads = the_pool->threads();
@@ -111,7 +112,9 @@ void ThreadPool::take_chunks(int thread) {
 void ThreadPool::work(int thread, uint64_t seen) {
   for (;;) {
     uint64_t gate = gate_.load(std::memory_order_acquire);
-    for (int spin = 0; gate / kLoop == seen && spin < kSpins && !stopping_.load(std::memory_order_relaxed); ++spin) {
+    for (int spin = 0;
+         gate / kLoop == seen && spin < kSpins && !stopping_.load(std::memory_order_relaxed);
+         ++spin) {
       pause_cpu();
       gate = gate_.load(std::memory_order_acquire);
     }
@@ -158,21 +161,27 @@ void ThreadPool::run(int threads, int64_t extent, int64_t grain, Body body, void
   chunk_ = chunk_ < grain ? grain : chunk_;
   int64_t begin = 0;
   for (int i = 0; i < threads; ++i) {
-    int64_t end = extent / threads * (i + 1) + (i + 1 <= extent % threads ? i + 1 : extent % threads);
+    int64_t end =
+        extent / threads * (i + 1) + (i + 1 <= extent % threads ? i + 1 : extent % threads);
     ranges_[static_cast<size_t>(i)].next.store(begin, std::memory_order_relaxed);
     ranges_[static_cast<size_t>(i)].end = end;
     begin = end;
   }
   left_.store(0, std::memory_order_relaxed);
   uint64_t number = gate_.load(std::memory_order_relaxed) / kLoop + 1;
-  gate_.store(number * kLoop | kOpen); // in one order with `sleepers_`: the sleeper sees the loop, or we see the sleeper
+  gate_.store(
+      number * kLoop |
+      kOpen); // in one order with `sleepers_`: the sleeper sees the loop, or we see the sleeper
   if (sleepers_.load() > 0) {
-    { std::lock_guard<std::mutex> sleep(sleep_); }
+    {
+      std::lock_guard<std::mutex> sleep(sleep_);
+    }
     wake_.notify_all();
   }
   take_chunks(0);
   uint64_t joined = gate_.fetch_and(~kOpen, std::memory_order_acq_rel) % kOpen;
-  // With more threads than free CPUs, spinning would keep the very worker that we wait for off its CPU.
+  // With more threads than free CPUs, spinning would keep the very worker that we wait for off its
+  // CPU.
   for (int spin = 0; left_.load(std::memory_order_acquire) < joined; ++spin) {
     if (spin < kSpins)
       pause_cpu();

@@ -10,10 +10,12 @@ namespace sod2 {
 
 // Runs one parallel loop at a time over its workers and the caller.
 //
-//  * Each thread owns a contiguous range, taken in chunks; who is done helps the others. So consecutive loops touch the
+//  * Each thread owns a contiguous range, taken in chunks; who is done helps the others. So
+//  consecutive loops touch the
 //    same memory from the same thread, and an uneven load still ends evenly.
 //  * Workers spin for a short while after a loop (the next step comes in microseconds), then sleep.
-//  * A loop waits only for workers that joined it: one that the system has not woken yet comes too late and goes back to wait.
+//  * A loop waits only for workers that joined it: one that the system has not woken yet comes too
+//  late and goes back to wait.
 //  * A second caller does not wait: it runs its loop alone.
 class ThreadPool {
 public:
@@ -24,7 +26,8 @@ public:
 
   int threads() const { return wanted_.load(std::memory_order_relaxed); }
   void set_threads(int count);
-  // `grain`: least number of iterations worth a chunk. Thread numbers are below `threads()` as it was at the call.
+  // `grain`: least number of iterations worth a chunk. Thread numbers are below `threads()` as it
+  // was at the call.
   void run(int threads, int64_t extent, int64_t grain, Body body, void *context);
 
 private:
@@ -49,7 +52,8 @@ private:
   void *context_ = nullptr;
   int64_t chunk_ = 1;
   int loop_threads_ = 0;
-  alignas(64) std::atomic<uint64_t> gate_{0}; // number of the loop, whether it is open, how many workers joined
+  alignas(64) std::atomic<uint64_t> gate_{
+      0}; // number of the loop, whether it is open, how many workers joined
   alignas(64) std::atomic<uint64_t> left_{0}; // how many of those are done
   std::atomic<bool> stopping_{false};
   std::mutex sleep_;

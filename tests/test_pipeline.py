@@ -1,0 +1,90 @@
+"""The stages in a row: texts of each, what is a parameter, refusals, code for other machines."""
+
+import struct
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sod2jax as sod2
+from sod2jax import pipeline
+
+KINDS = ("jaxpr", "facts", "plan", "loops", "llvm", "asm")
+EM_AARCH64 = 183
+
+
+def layer(params, x):
+    return jax.nn.softmax(jax.nn.gelu(x @ params["w"] + params["b"]))
+
+
+PARAMS = {"w": np.ones((48, 64), np.float32), "b": np.zeros(64, np.float32)}
+
+
+def lowered(fun=layer, shapes=(None, "b, s, 48"), x=(2, 5, 48), **options):
+    return sod2.jit(fun, shapes=shapes, **options).trace(PARAMS, jnp.ones(x)).lower()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_stage_prints(kind):
+    text = lowered().as_text(kind)
+    assert len(text.splitlines()) > 3
+    expected = {"jaxpr": "dot_general", "facts": "ISDOS", "plan": "b*s", "loops": "for", "llvm": "define", "asm": "ret"}[kind]
+    assert expected in text
+
+
+def test_weights_are_parameters_and_lone_arrays_of_static_functions_are_not():
+    def of(fun, shapes, *args):
+        traced = sod2.jit(fun, shapes=shapes).trace(*args)._trace
+        return {traced.inputs[i].path for i in pipeline.parameters(traced)}
+
+    x = np.ones((3, 48), np.float32)
+    assert of(layer, (None, "s, 48"), PARAMS, x) == {"params['w']", "params['b']"}
+    assert of(lambda w, x: x @ w, (None, "s, 48"), PARAMS["w"], x) == {"w"}
+    assert of(layer, None, PARAMS, x) == {"params['w']", "params['b']"}
+    assert of(lambda w, x: x @ w, None, PARAMS["w"], x) == set()
+
+
+def test_unsupported_primitives_are_named_with_their_line():
+    with pytest.raises(sod2.errors.UnsupportedError, match=r"`sort`.*test_pipeline\.py"):
+        sod2.jit(lambda x: jnp.sort(x) + 1)(jnp.ones(5))
+
+
+def test_disabled_parts_change_the_plan_and_not_the_result():
+    x = np.random.default_rng(0).standard_normal((3, 7, 48)).astype(np.float32)
+    plain = sod2.jit(layer, shapes=(None, "b, s, 48"))
+    slow = sod2.jit(layer, shapes=(None, "b, s, 48"), compiler_options={"disable": ("fusion", "memory")})
+    np.testing.assert_allclose(plain(PARAMS, x), slow(PARAMS, x), rtol=1e-5, atol=1e-6)
+    plans = [f.trace(PARAMS, x).lower().as_text("plan") for f in (plain, slow)]
+    assert len(plans[0].splitlines()) < len(plans[1].splitlines())
+
+
+def machine_of(code: bytes) -> int:
+    assert code[:4] == b"\x7fELF"
+    return struct.unpack_from("<H", code, 18)[0]
+
+
+def test_code_for_a_phone_is_made_but_not_run():
+    compiled = lowered(compiler_options={"cpu": "aarch64-linux-android"})
+    assert machine_of(compiled._executable.object_code()) == EM_AARCH64
+    with pytest.raises(sod2.errors.UnsupportedError, match="aarch64"):
+        compiled.compile()
+
+
+def test_the_quickstart_model_for_aarch64(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[1] / "examples")])
+    from zoo.encoder import Encoder
+
+    model = Encoder()
+    params = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 8), np.int32))
+    forward = sod2.jit(
+        model.apply, shapes=(None, "1, s"), constraints=("s <= 512",), compiler_options={"cpu": "aarch64-linux-android"}
+    )
+    executable = forward.trace(params, jax.ShapeDtypeStruct((1, 37), np.int32)).lower()._executable
+    code = executable.object_code()
+    assert machine_of(code) == EM_AARCH64
+    symbols = [kernel.name for kernel in executable.program.kernels] + ["sod2_gemm_f32"]
+    assert len(symbols) > 8
+    assert all(name.encode() + b"\0" in code for name in symbols)

@@ -170,7 +170,7 @@ def private_jax(tree: Tree):
                 yield f"{path}:{node.lineno}: jax._src belongs in compat.py"
     for path, text in tree.items():
         if path.startswith("runtime/") and "jax._src" in text:
-            yield f"{path}:{text[: text.index('jax._src')].count(chr(10)) + 1}: jax._src belongs in compat.py, which hands it over"
+            yield f"{path}:{text[: text.index('jax._src')].count(chr(10)) + 1}: jax._src belongs in compat.py"
 
 
 def primitives_only_in_ops(tree: Tree):

@@ -54,7 +54,8 @@ PyType_Slot program_slots[] = {{Py_tp_traverse, reinterpret_cast<void *>(program
 } // namespace
 
 NB_MODULE(_runtime, m) {
-  // Functions at module level live until the process ends, and so do the types that they use: no leak worth a warning.
+  // Functions at module level live until the process ends, and so do the types that they use: no
+  // leak worth a warning.
   nb::set_leak_warnings(false);
   if (!sod2py::init_numpy())
     throw nb::python_error();

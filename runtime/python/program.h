@@ -18,7 +18,7 @@ public:
   Program &operator=(const Program &) = delete;
 
   nanobind::dict bind(const std::vector<std::vector<int64_t>> &shapes);
-  nanobind::list run(nanobind::list arrays) { return execute(arrays, nullptr); }
+  nanobind::list run(nanobind::list arrays) { return execute(arrays, 0, nullptr); }
   nanobind::list profile(nanobind::list arrays, int repeats);
   nanobind::dict stats() const;
   nanobind::list inputs() const { return describe(inputs_); }
@@ -30,7 +30,8 @@ public:
   nanobind::object keepalive; // seen by the garbage collector
 
 private:
-  nanobind::list execute(nanobind::list arrays, std::vector<int64_t> *step_ns);
+  nanobind::list execute(nanobind::list arrays, uint64_t first_token,
+                         std::vector<int64_t> *step_ns);
   static nanobind::list describe(const std::vector<sod2_tensor_info> &infos);
 
   sod2_program *handle_ = nullptr;

@@ -7,6 +7,7 @@
 //  * a step wakes as many threads as its work feeds.
 #include "executor.h"
 
+#include "denormals.h"
 #include "error.h"
 #include "thread_pool.h"
 
@@ -44,27 +45,33 @@ sod2_status grow(const Executable &e, const sod2_plan &plan, int threads, Contex
   size_t scratch = rounded(info.scratch_bytes) * static_cast<size_t>(threads);
   if (!context->scratch.reserve(scratch))
     return no_memory("the scratch of the threads", static_cast<int64_t>(scratch), nullptr, error);
+  return SOD2_OK;
+}
+
+// Makes the buffers of a set as large as this call wants them.
+sod2_status grow_prepared(const Image &image, const sod2_plan &plan, PreparedSet *set,
+                          sod2_error *error) {
   for (const Slot &slot : image.slots) {
     if (slot.kind != SlotKind::Cached)
       continue;
     auto index = static_cast<size_t>(slot.index);
     int64_t bytes = plan.values[static_cast<size_t>(slot.bytes)];
-    if (bytes == context->cached_bytes[index])
+    if (bytes == set->bytes[index])
       continue;
     // Its contents are void now, whether it grows or not: every step is prepared again.
-    for (Context::Prepared &p : context->prepared)
-      p.tokens.clear();
-    context->cached_bytes[index] = kNone;
-    if (!context->cached[index].reserve(static_cast<size_t>(bytes)))
+    for (PreparedSet::Step &step : set->steps)
+      step.tokens.clear();
+    set->bytes[index] = kNone;
+    if (!set->buffers[index].reserve(static_cast<size_t>(bytes)))
       return no_memory(slot.name[0] ? slot.name : "a prepared buffer", bytes,
                        image.texts[static_cast<size_t>(slot.bytes)], error);
-    context->cached_bytes[index] = bytes;
+    set->bytes[index] = bytes;
   }
   return SOD2_OK;
 }
 
 void address_slots(const Executable &e, const sod2_plan &plan, const sod2_input *inputs,
-                   void *const *outputs, Context *context) {
+                   void *const *outputs, const PreparedSet *prepared, Context *context) {
   void **address = context->slots.data();
   for (const Slot &slot : e.image.slots) {
     auto index = static_cast<size_t>(slot.index);
@@ -82,32 +89,11 @@ void address_slots(const Executable &e, const sod2_plan &plan, const sod2_input 
       *address = const_cast<void *>(e.constants[index]);
       break;
     case SlotKind::Cached:
-      *address = context->cached[index].data();
+      *address = prepared->buffers[index].data();
       break;
     }
     ++address;
   }
-}
-
-// Whether the step's buffer still holds what it would write; if not, takes note of what it is about
-// to read.
-bool is_prepared(const Step &step, const int64_t *sizes, const sod2_input *inputs,
-                 Context::Prepared *prepared) {
-  auto count = static_cast<size_t>(step.prepare.count),
-       n_sizes = static_cast<size_t>(step.sizes.count);
-  bool same = prepared->tokens.size() == count && prepared->sizes.size() == n_sizes &&
-              std::memcmp(prepared->sizes.data(), sizes, n_sizes * sizeof *sizes) == 0;
-  for (size_t i = 0; i < count && same; ++i) {
-    uint64_t token = inputs[step.prepare[static_cast<int64_t>(i)]].token;
-    same = token != 0 && token == prepared->tokens[i];
-  }
-  if (same)
-    return true;
-  prepared->tokens.resize(count);
-  for (size_t i = 0; i < count; ++i)
-    prepared->tokens[i] = inputs[step.prepare[static_cast<int64_t>(i)]].token;
-  prepared->sizes.assign(sizes, sizes + n_sizes);
-  return false;
 }
 
 struct Loop {
@@ -119,6 +105,7 @@ struct Loop {
 };
 
 void run_range(void *context, int64_t begin, int64_t end, int thread) {
+  FlushDenormals flush;
   auto *loop = static_cast<Loop *>(context);
   loop->kernel(loop->buffers, loop->sizes, begin, end,
                loop->scratch + loop->scratch_bytes * static_cast<size_t>(thread));
@@ -127,32 +114,38 @@ void run_range(void *context, int64_t begin, int64_t end, int thread) {
 } // namespace
 
 Context::Context(const Image &image, const sod2_hooks *hooks)
-    : arena(hooks), scratch(hooks), cached_bytes(static_cast<size_t>(image.cached), kNone),
-      prepared(image.steps.size()), slots(image.slots.size()) {
-  for (int64_t i = 0; i < image.cached; ++i)
-    cached.emplace_back(hooks);
+    : arena(hooks), scratch(hooks), slots(image.slots.size()) {
   int64_t most = 0;
   for (const Step &step : image.steps)
     most = step.slots.count > most ? step.slots.count : most;
   buffers.resize(static_cast<size_t>(most) + 1);
 }
 
-sod2_status run(const Executable &e, const sod2_plan &plan, Context *context,
-                const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
+sod2_status run(const Executable &e, const sod2_plan &plan, Context *context, PreparedSet *prepared,
+                bool *fill, const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
                 sod2_error *error) {
   ThreadPool &pool = ThreadPool::global();
   int threads = pool.threads();
   if (sod2_status status = grow(e, plan, threads, context, error))
     return status;
-  address_slots(e, plan, inputs, outputs, context);
+  const bool filling = *fill;
+  *fill = false;
+  if (filling)
+    if (sod2_status status = grow_prepared(e.image, plan, prepared, error))
+      return status;
+  address_slots(e, plan, inputs, outputs, prepared, context);
   const int64_t *values = plan.values.data();
   for (size_t i = 0; i < e.image.steps.size(); ++i) {
     const Step &step = e.image.steps[i];
     int64_t started = step_ns ? now_ns() : 0;
     int64_t extent = values[step.extent], work = values[step.work];
     const int64_t *sizes = plan.sizes.data() + plan.first_size[i];
-    if (extent > 0 &&
-        (step.prepare.count == 0 || !is_prepared(step, sizes, inputs, &context->prepared[i]))) {
+    bool wanted = step.prepare.count == 0;
+    if (!wanted && filling && !is_prepared(step, prepared->steps[i], sizes, inputs)) {
+      wanted = true;
+      note_prepared(step, &prepared->steps[i], sizes, inputs);
+    }
+    if (wanted && extent > 0) {
       for (int64_t s = 0; s < step.slots.count; ++s)
         context->buffers[static_cast<size_t>(s)] =
             context->slots[static_cast<size_t>(step.slots[s])];
@@ -171,6 +164,7 @@ sod2_status run(const Executable &e, const sod2_plan &plan, Context *context,
   for (size_t i = 0; i < e.image.outputs.size(); ++i)
     if (int64_t from = e.image.outputs[i].forward; from != kNone && plan.output_bytes[i] > 0)
       std::memcpy(outputs[i], inputs[from].data, static_cast<size_t>(plan.output_bytes[i]));
+  *fill = filling;
   return SOD2_OK;
 }
 

@@ -1,8 +1,6 @@
 #pragma once
 #include "arena.h"
-#include "plan.h"
-
-#include <mutex>
+#include "prepared.h"
 
 namespace sod2 {
 
@@ -10,18 +8,9 @@ namespace sod2 {
 struct Context {
   Context(const Image &image, const sod2_hooks *hooks);
 
-  struct Prepared {
-    std::vector<uint64_t>
-        tokens; // of the inputs that the step reads; empty: nothing was prepared yet
-    std::vector<int64_t> sizes;
-  };
-
   Arena arena, scratch;
-  std::vector<Arena> cached;
-  std::vector<int64_t> cached_bytes; // as they were when the buffer was filled
-  std::vector<Prepared> prepared;    // of each step
-  std::vector<void *> slots;         // address of each slot in this call
-  std::vector<void *> buffers;       // arguments of the kernel at hand
+  std::vector<void *> slots;   // address of each slot in this call
+  std::vector<void *> buffers; // arguments of the kernel at hand
 };
 
 struct Executable { // what `run` reads of a program
@@ -30,9 +19,11 @@ struct Executable { // what `run` reads of a program
   const void *const *constants;
 };
 
+// `prepared` (null if the program has no cached slots) is filled first if `*fill`; `*fill` says at
+// the end whether it was.
 sod2_status run(const Executable &executable, const sod2_plan &plan, Context *context,
-                const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
-                sod2_error *error);
+                PreparedSet *prepared, bool *fill, const sod2_input *inputs, void *const *outputs,
+                int64_t *step_ns, sod2_error *error);
 
 } // namespace sod2
 
@@ -42,6 +33,7 @@ struct sod2_program {
   std::vector<sod2_kernel> kernels;
   std::vector<const void *> constants;
   std::vector<char> prepares; // of each input: whether some step prepares from it
+  std::unique_ptr<sod2::PreparedSets> prepared;
 
   std::mutex mutex; // of what follows
   std::vector<sod2_plan *> plans;

@@ -92,6 +92,7 @@ sod2_status sod2_program_create(const int64_t *image, size_t words, const sod2_k
   for (const Step &step : made->image.steps)
     for (int64_t i = 0; i < step.prepare.count; ++i)
       made->prepares[static_cast<size_t>(step.prepare[i])] = 1;
+  made->prepared = std::make_unique<PreparedSets>(made->image, &made->hooks);
   *program = made.release();
   return SOD2_OK;
 }
@@ -157,8 +158,12 @@ int64_t sod2_plan_output_bytes(const sod2_plan *plan, int64_t i) {
 sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *inputs,
                      void *const *outputs, int64_t *step_ns, sod2_error *error) {
   std::unique_ptr<Context> context = take_context(program);
+  bool fill = false;
+  PreparedSet *prepared = program->prepared->take(*plan, inputs, &fill);
   Executable executable = {program->image, program->kernels.data(), program->constants.data()};
-  sod2_status status = run(executable, *plan, context.get(), inputs, outputs, step_ns, error);
+  sod2_status status =
+      run(executable, *plan, context.get(), prepared, &fill, inputs, outputs, step_ns, error);
+  program->prepared->give_back(prepared, fill);
   give_back(program, std::move(context));
   return status;
 }
@@ -169,11 +174,10 @@ void sod2_set_threads(int count) { ThreadPool::global().set_threads(count); }
 void sod2_program_get_stats(sod2_program *program, sod2_program_stats *stats) {
   std::lock_guard<std::mutex> lock(program->mutex);
   *stats = {static_cast<int64_t>(program->plans.size()), program->contexts, 0, 0, 0};
+  stats->cached_bytes = program->prepared->bytes();
   for (const std::unique_ptr<Context> &context : program->idle) {
     stats->arena_bytes += static_cast<int64_t>(context->arena.bytes());
     stats->scratch_bytes += static_cast<int64_t>(context->scratch.bytes());
-    for (const Arena &buffer : context->cached)
-      stats->cached_bytes += static_cast<int64_t>(buffer.bytes());
   }
 }
 

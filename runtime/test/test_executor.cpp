@@ -65,6 +65,31 @@ int main() {
   run(program, 2, 3, 4.0f, 0);
   CHECK(prepares == 5);
 
+  // Two sets of weights in turn are both kept, once that was seen; calls with the same weights
+  // share one set.
+  run(program, 2, 3, 1.0f, 21);
+  for (int i = 0; i < 3; ++i) {
+    run(program, 2, 3, 1.0f, 21);
+    run(program, 2, 3, 2.0f, 22);
+  }
+  prepares = 0;
+  for (int i = 0; i < 3; ++i) {
+    run(program, 2, 3, 1.0f, 21);
+    run(program, 2, 3, 2.0f, 22);
+  }
+  CHECK(prepares == 0);
+  {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t)
+      threads.emplace_back([=] {
+        for (int64_t i = 0; i < 200; ++i)
+          run(program, 1 + i % 9, 3, 9.0f, 23);
+      });
+    for (std::thread &thread : threads)
+      thread.join();
+  }
+  CHECK(prepares == 1);
+
   // Many threads at once, each with its own weights and sizes.
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from jax.extend.core import Var
 
-from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, minimum, mod, sym
+from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, maximum, minimum, mod, sym
 from sod2jax.ir.loops import Buffer, For, Index, Kernel, Let, Load, Op, Stmt, Store, Value
 from sod2jax.lowering.body import INT, Builder, Fold, Scope
 from sod2jax.lowering.canonical import Bound, canonical
@@ -107,7 +107,7 @@ class _Nest:
             return self.finish(task, rows)
         # Every element folds on its own: tasks take a part of the row, so that short outer axes do not starve threads.
         *head, loop = row.statements()
-        parts = ceildiv(self.shape[last], const(COLUMNS))
+        parts = maximum(const(1), ceildiv(self.shape[last], const(COLUMNS)))
         part, element = "_part", "_at"
         body = _rename(loop.body, str(column), sym(part) * COLUMNS + sym(element))
         inner = For(element, minimum(const(COLUMNS), self.shape[last] - sym(part) * COLUMNS), body, "vector")

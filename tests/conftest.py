@@ -50,7 +50,7 @@ def agrees():
     """Compiles a function once for symbolic sizes and compares it with JAX at each of several sizes.
 
     `agrees(fun, ("b, s", "s"), [{"b": 2, "s": 5}, ...], make=...)`: `make(rng, shape)` gives an argument, by default f32 normals
-    with NaN, infinities and zeros of both signs sprinkled in where `special` says so.
+    with NaN, infinities, zeros of both signs and denormals sprinkled in where `special` says so.
     """
     import jax
     import numpy as np
@@ -72,7 +72,7 @@ def agrees():
                 if special and x.size and x.dtype.kind == "f":
                     flat = x.reshape(-1)
                     places = rng.integers(0, x.size, min(x.size, 6))
-                    flat[places] = rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42], len(places))
+                    flat[places] = rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42 if special is True else 0.0], len(places))
                 arguments.append(x)
             found, expected = jax.tree.leaves(compiled(*arguments)), jax.tree.leaves(jax.jit(fun)(*arguments))
             assert len(found) == len(expected)

@@ -181,6 +181,14 @@ def is_row_major(x) -> bool:
     return layout is None or (tuple(layout.major_to_minor) == tuple(range(x.ndim)) and not layout.tiling)
 
 
+def result_handler(aval, sharding, committed: bool):
+    """JAX's function from an array to the array with this aval over the same memory: what jax.jit makes its results with."""
+    try:
+        return _jax.array_result_handler(aval, sharding, committed, True)  # without checks of what is right by construction
+    except TypeError:  # 0.11 never checks
+        return _jax.array_result_handler(aval, sharding, committed)
+
+
 def runtime_names() -> dict[str, Any]:
     """JAX's own functions that the call path uses at every call, in the spelling that costs least."""
     array = _jax.ArrayImpl
@@ -193,7 +201,7 @@ def runtime_names() -> dict[str, Any]:
         "delete_array": array.delete,
         "check_if_deleted": array._check_if_deleted,
         "array_from_dlpack": _jax.dlpack_managed_tensor_to_buffer,
-        "result_handler": _jax.array_result_handler,
+        "result_handler": result_handler,
         "trace_context": _config.trace_context,
         "put_array": _xla_client.batched_device_put,
         "zero_copy": _jax.HostBufferSemantics.ZERO_COPY,

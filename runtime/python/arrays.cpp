@@ -100,8 +100,8 @@ PyObject *import_block(void *block, OutputKind *kind, bool committed) {
     return nullptr;
   nb::object &handler = kind->handlers[committed];
   if (!handler.is_valid()) {
-    PyObject *values[] = {kind->aval.ptr(), jax.sharding, committed ? Py_True : Py_False, Py_True};
-    handler = nb::steal(PyObject_Vectorcall(jax.result_handler, values, 4, nullptr));
+    PyObject *values[] = {kind->aval.ptr(), jax.sharding, committed ? Py_True : Py_False};
+    handler = nb::steal(PyObject_Vectorcall(jax.result_handler, values, 3, nullptr));
     if (!handler.is_valid())
       return nullptr;
   }

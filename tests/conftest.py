@@ -72,7 +72,8 @@ def agrees():
                 if special and x.size and x.dtype.kind == "f":
                     flat = x.reshape(-1)
                     places = rng.integers(0, x.size, min(x.size, 6))
-                    flat[places] = rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42 if special is True else 0.0], len(places))
+                    values = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42 if special is True else 0.0]
+                    flat[places] = rng.choice(values, len(places))
                 arguments.append(x)
             found, expected = jax.tree.leaves(compiled(*arguments)), jax.tree.leaves(jax.jit(fun)(*arguments))
             assert len(found) == len(expected)

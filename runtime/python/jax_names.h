@@ -19,8 +19,7 @@ struct JaxNames {
   PyObject *delete_array;
   PyObject *check_if_deleted;  // raises JAX's own words
   PyObject *array_from_dlpack; // (capsule, device, stream, copy) -> jax.Array
-  PyObject *
-      result_handler; // (aval, sharding, committed) -> (array -> array with that aval)
+  PyObject *result_handler;    // (aval, sharding, committed) -> (array -> array with that aval)
   PyObject
       *put_array; // (aval, sharding, arrays, devices, committed, copy, semantics, x64) -> jax.Array
   PyObject *zero_copy;         // the semantics that share memory

@@ -134,6 +134,14 @@ class JitFunction(binding.Function):
         """Shapes and dtypes of the results, without computing them. See `jax.eval_shape`."""
         return self.trace(*args, **kwargs).out_info
 
+    @compat.api_boundary
+    def explain(self, *args, **kwargs) -> stages.Report:
+        """What the compiler makes of the function for arguments like these: sizes, guards, operator classes, kernels, memory.
+
+        A `Report`: prints as text, and `.html()` is an offline page. No machine code is made.
+        """
+        return self.lower(*args, **kwargs).explain()
+
     # -- the cache
 
     def cache_info(self) -> CacheInfo:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from sod2jax import binding, compat, pipeline
+from sod2jax.analyse.explain import Report, explain
 from sod2jax.errors import ShapeError, SpecError, not_yet
 from sod2jax.ir.expr import Expr, as_expr, to_sympy
 from sod2jax.options import Options
@@ -119,6 +120,11 @@ class Lowered(Stage):
         if kind not in KINDS:
             raise SpecError(f"unknown kind of text: {kind!r}; the kinds are {', '.join(map(repr, KINDS))}")
         return str(self._trace.closed_jaxpr) if kind == "jaxpr" else self._executable.texts(kind)
+
+    def explain(self) -> Report:
+        """What the compiler found out and what it will do; formulas of sizes evaluated at the sizes that were traced for."""
+        executable = self._executable
+        return explain(executable.facts, executable.program, name=self.fun_name, sizes=self._trace.hints or None)
 
     def compile(self) -> Compiled:
         """Machine code for every size that the guards allow."""

@@ -11,6 +11,15 @@ from sod2jax import errors
 from sod2jax.stages import KINDS
 
 
+def test_explain():
+    f = sod2.jit(lambda w, x: jax.nn.softmax(x @ w), shapes=(None, "b, s, 16"), constraints=("s <= 512",))
+    report = f.explain(np.ones((16, 8), np.float32), np.ones((2, 5, 16), np.float32))
+    text = str(report)
+    for expected in ("s in 0..512", "ISDOS", "contract: s <= 512", "of 3 kernels", "temporary memory (arena)"):
+        assert expected in text
+    assert report.html().startswith("<!doctype html>")
+
+
 def fun(w, x):
     return {"y": jnp.tanh(x @ w)}
 

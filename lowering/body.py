@@ -206,7 +206,7 @@ class Builder:
 
     def outer(self, fold: Fold) -> set[str]:
         """The names that a fold reads of the scopes around it."""
-        inside = set(fold.scopes)
+        inside = set(_scopes(fold))
         return {n for n in free(fold) if n in self.home and self.home[n] not in inside}
 
     def _join(self, home: Scope, fold: Fold, run: Callable) -> bool:
@@ -226,6 +226,15 @@ class Builder:
             del scope.body[length:]
             scope.memo, scope.folds = memo, folds
         return False
+
+
+def _scopes(fold: Fold):
+    """The scopes of a fold and of the folds in it."""
+    for scope in fold.scopes:
+        yield scope
+        for inner in scope.body:
+            if isinstance(inner, Fold):
+                yield from _scopes(inner)
 
 
 def reads(value: Value | Expr | None):

@@ -273,17 +273,17 @@ def _is_prefix(graph: Graph, v: Var, group: Group) -> bool:
     return len(mine) <= len(theirs) and all(map(graph.box.known_eq, mine, theirs))
 
 
+def _like(graph: Graph, operand, shape: list) -> bool:
+    other = _stripped(graph, operand)
+    return len(other) == len(shape) and all(map(graph.box.known_eq, other, shape))
+
+
 def _by_rows(graph: Graph, eqn, v: Var, group: Group) -> bool:
     """A fold joins where its result's axes are all of the root's, or where the root is made of the rows that it folds."""
     if not _is_prefix(graph, v, group):
         return False
     mine, theirs = _stripped(graph, v), _stripped(graph, group.root)
     if len(mine) == len(theirs):
-        return True
-    operand = eqn.invars[0]
-    return (
-        len(theirs) == len(mine) + 1
-        and isinstance(operand, Var)
-        and all(map(graph.box.known_eq, _stripped(graph, operand), theirs))
-        and len(_stripped(graph, operand)) == len(theirs)
-    )
+        # Each of the group's own folds over values like this one would fold it anew.
+        return not any(graph.records[i].folds and _like(graph, graph.eqns[i].invars[0], mine) for i in group.members)
+    return len(theirs) == len(mine) + 1 and _like(graph, eqn.invars[0], theirs)

@@ -69,6 +69,19 @@ def test_nested_extents():
     assert isinstance(loop.body[-1], For)
 
 
+def test_a_fold_in_a_fold():
+    b, i, j = builder()
+
+    def inner(k):
+        return b.fold("add", F32, [const(8)], lambda p: b.load("x", (i * 64 + k[0]) * 8 + p[0], F32))
+
+    largest = b.fold("max", F32, [const(64)], inner)
+    b.put(Store("out", i * 64 + j, b.op("sub", b.load("x", j, F32), largest)))
+    row = b.scopes[1].statements()
+    assert kinds(row) == ["Init", "For"]
+    assert kinds(row[1].body) == ["Init", "For", "Update"]
+
+
 def test_reads_carry_their_condition():
     b, _i, j = builder()
     inside = b.op("lt", b.position(j, INT), b.const(60, INT), dtype=BOOL)

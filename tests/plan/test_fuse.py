@@ -26,6 +26,10 @@ def test_softmax_and_layer_norm_are_one_kernel_each():
     assert len(groups(lambda x: (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-6), (5, 37))) == 1
 
 
+def test_what_a_fold_reads_again_and_again_gets_a_buffer():
+    assert len(groups(lambda x: jax.nn.softmax(jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3), (1, 1), "SAME")), (5, 37))) == 2
+
+
 def test_a_fold_over_leading_axes_gets_a_buffer_before_it_is_broadcast():
     assert len(groups(lambda x: x - x.mean(0, keepdims=True), (5, 37))) == 2
 

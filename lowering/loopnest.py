@@ -95,15 +95,15 @@ class _Nest:
         at = offset(index, self.shape)
         self.store(tuple(index), b.simplify(at))
         line = b.scopes[-1]
-        inside = [f for f in line.body if isinstance(f, Fold)]
+        before, inside = ([f for f in scope.body if isinstance(f, Fold)] for scope in (row, line))
         if any(_prefers_fold(f, column) for f in inside):
             return None
-        for scope in (s for f in row.body if isinstance(f, Fold) for s in [f.scopes[-1]]):
-            scope.kind = "vector"
+        for fold in before:
+            fold.scopes[-1].kind = "vector"
         for fold in inside:
             _unroll(fold)
         b.close()
-        if not inside or any(isinstance(f, Fold) for f in row.body):
+        if before or not inside:
             return self.finish(task, rows)
         # Every element folds on its own: tasks take a part of the row, so that short outer axes do not starve threads.
         *head, loop = row.statements()
@@ -157,7 +157,7 @@ class _Nest:
             home = tuple(index)
 
             def value(at, v=v, home=home):
-                if at != home:
+                if at != home or b.pred is not None:
                     return self.puller.compute(v, at)
 
                 def keep(k):
@@ -287,25 +287,26 @@ def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
     """Whether `out` may lie where buffer `name` lies: `name` is read only where, or before, the same element of `out` is written
     by the same task.
 
-    So every read must be at the offset of a store: in the same loop, or in an earlier loop over the same row.
+    So every read must come before every store to its element: earlier in the same loop, or in an earlier loop over the same row.
     """
-    places = list(_places(body, ()))
-    stores = [(loops, s.offset) for loops, s in places if isinstance(s, Store) and s.buffer == out]
+    places = list(enumerate(_places(body, ())))
+    stores = [(time, loops, s.offset) for time, (loops, s) in places if isinstance(s, Store) and s.buffer == out]
 
-    def harmless(around, at) -> bool:
-        if any(around == loops and at == offset for loops, offset in stores):
-            return True
-        return bool(around) and any(
-            loops and loops[-1] not in around and around[:-1] == loops[:-1] and at.subs({around[-1]: sym(loops[-1])}) == offset
-            for loops, offset in stores
-        )
+    def before(time, around, at, then, loops, offset) -> bool:
+        if time > then:
+            return False
+        if around == loops:
+            return at == offset
+        same_row = around and loops and loops[-1] not in around and around[:-1] == loops[:-1]
+        return bool(same_row) and at.subs({around[-1]: sym(loops[-1])}) == offset
 
     return all(
-        harmless(around, load.offset)
-        for around, s in places
+        before(time, around, load.offset, *store)
+        for time, (around, s) in places
         if isinstance(s, Let)
         for load in _loads(s.value)
         if load.buffer == name
+        for store in stores
     )
 
 

@@ -50,7 +50,7 @@ void *sod2_block_pool::get(size_t bytes) {
       idle_bytes_ -= room;
     }
     live_ += room;
-    most_live_ = live_ > most_live_ ? live_ : most_live_;
+    recent_ = live_ > recent_ ? live_ : recent_;
   }
   if (block)
     return reinterpret_cast<char *>(block) + sod2::kAlign;
@@ -64,28 +64,43 @@ void *sod2_block_pool::get(size_t bytes) {
   return raw + kFront;
 }
 
-void sod2_block_pool::release(Block *block) {
-  hooks_.free(hooks_.user, reinterpret_cast<char *>(block) - SOD2_BLOCK_HEADER,
-              block->bytes + kFront);
+void sod2_block_pool::release(const sod2_hooks &hooks, Block *list) {
+  while (Block *block = list) {
+    list = block->next;
+    hooks.free(hooks.user, reinterpret_cast<char *>(block) - SOD2_BLOCK_HEADER,
+               block->bytes + kFront);
+  }
 }
 
 void sod2_block_pool::put(void *data) {
   auto *block = static_cast<Block *>(owner_of(data));
-  bool last = false, keep = false;
+  Block *surplus = nullptr;
+  sod2_hooks hooks;
+  bool last = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    hooks = hooks_; // the pool may be gone after the lock
     live_ -= block->bytes;
-    keep = !closed_ &&
-           idle_bytes_ + block->bytes <= (most_live_ > kAlwaysKept ? most_live_ : kAlwaysKept);
-    if (keep) {
-      block->next = idle_[block->number];
-      idle_[block->number] = block;
-      idle_bytes_ += block->bytes;
-    }
+    // What was in use at once lately: one burst of large outputs is forgotten after some hundred
+    // small ones.
+    size_t faded = recent_ - recent_ / 64;
+    recent_ = live_ > faded ? live_ : faded;
+    block->next = idle_[block->number];
+    idle_[block->number] = block;
+    idle_bytes_ += block->bytes;
+    size_t limit = closed_ ? 0 : recent_ + recent_ / 8;
+    limit = !closed_ && limit < kAlwaysKept ? kAlwaysKept : limit;
+    for (size_t number = kClasses; idle_bytes_ > limit && number-- > 0;)
+      while (idle_[number] && idle_bytes_ > limit) {
+        Block *extra = idle_[number];
+        idle_[number] = extra->next;
+        idle_bytes_ -= extra->bytes;
+        extra->next = surplus;
+        surplus = extra;
+      }
     last = closed_ && live_ == 0;
   }
-  if (!keep)
-    release(block);
+  release(hooks, surplus);
   if (last)
     delete this;
 }
@@ -95,11 +110,11 @@ void sod2_block_pool::close() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
-    for (Block *&head : idle_)
-      while (Block *block = head) {
-        head = block->next;
-        release(block);
-      }
+    for (Block *&head : idle_) {
+      release(hooks_, head);
+      head = nullptr;
+    }
+    idle_bytes_ = 0;
     last = live_ == 0;
   }
   if (last)

@@ -2,8 +2,8 @@
 
 namespace sod2 {
 
-// While one lives, its thread takes denormal floats as zeros and writes zeros for them, as XLA's CPU
-// threads do: results agree with JAX's, and no kernel falls into the slow path of denormals.
+// While one lives, its thread takes denormal floats as zeros and writes zeros for them, as XLA's
+// CPU threads do: results agree with JAX's, and no kernel falls into the slow path of denormals.
 class FlushDenormals {
 public:
   FlushDenormals();

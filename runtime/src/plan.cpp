@@ -80,6 +80,7 @@ void fill_in(const char *message, int64_t left, int64_t right, char *to, size_t 
     }
   }
   to[n] = 0;
+  drop_partial_character(to);
 }
 
 sod2_status check_guards(const Image &image, const int64_t *values, GuardKind kind,

@@ -35,6 +35,11 @@ int main() {
   sod2_block_pool_stats(pool, &live, &idle);
   CHECK(live == 0 && idle <= 256ll << 20);
 
+  for (size_t i = 0; i < 1000; ++i) // a burst is forgotten
+    sod2_block_put(sod2_block_get(pool, 100));
+  sod2_block_pool_stats(pool, &live, &idle);
+  CHECK(live == 0 && idle <= 32ll << 20);
+
   CHECK(!sod2_block_get(pool, SIZE_MAX / 2) && !sod2_block_get(pool, SIZE_MAX));
   counting.limit = counting.bytes.load();
   CHECK(!sod2_block_get(pool, 1000ll << 20));

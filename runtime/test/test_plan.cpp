@@ -1,5 +1,6 @@
 // Plans: solving symbols, shapes, guards and their words, slots that leave their buffer.
 #include "check.h"
+#include "error.h"
 #include "image_builder.h"
 #include "plan.h"
 
@@ -39,6 +40,14 @@ int main() {
   CHECK(std::strstr(error.message, "n is 1048577, allowed are 1048576"));
   CHECK(plan_for(words, {INT64_MAX / 4, 5, 5}, &error, &plan) == SOD2_OVERFLOW);
 
+  {                                        // words that are too long end with a whole character
+    char text[] = "a\xc3\xbc\xe2\x82\xac"; // a, u umlaut, euro
+    for (size_t n = 6; n > 0; --n) {
+      text[n] = 0;
+      drop_partial_character(text);
+      CHECK(std::strlen(text) == (n == 6 ? 6 : n >= 3 ? 3 : 1));
+    }
+  }
   { // 2*k + 1, exactly
     ImageBuilder b;
     b.kernels = 0;

@@ -108,3 +108,4 @@ def test_what_may_be_overwritten():
     assert inplace(lambda x: x + x[::-1], X) == [False]
     assert inplace(lambda x, y: x + y, X, X[0]) == [True, False]
     assert inplace(lambda x: x.astype(np.int32), X) == [False]
+    assert inplace(lambda x: jax.nn.softmax(x) * x, X) == [False]  # x is read after its exp was kept in the output

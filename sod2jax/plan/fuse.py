@@ -18,7 +18,7 @@ After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,7 +72,8 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
             continue
         path, region = epilogue(graph, i, claimed) if fusing else ((), set())
         root = graph.eqns[path[-1] if path else i].outvars[0]
-        group = Group(root, sorted({i, *region}), roles(graph, i, maps, path), path)
+        prepare = root in graph.invariant and root not in graph.outputs
+        group = Group(root, sorted({i, *region}), roles(graph, i, maps, path), path, prepare=prepare)
         anchors[i] = group
         groups.append(group)
         claimed.update(dict.fromkeys(group.members, group))
@@ -119,7 +120,9 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
     for group in groups:
         group.members = sorted(set(group.members))
     order = {id(g): _when(graph, g, anchors) for g in groups}
-    return sorted(groups, key=lambda g: order[id(g)])
+    groups.sort(key=lambda g: order[id(g)])
+    _settle(graph, groups)
+    return groups
 
 
 def _when(graph: Graph, group: Group, anchors: dict[int, Group]) -> tuple[int, int]:
@@ -127,6 +130,32 @@ def _when(graph: Graph, group: Group, anchors: dict[int, Group]) -> tuple[int, i
     if group.packs is not None:
         return graph.maker[anchors[group.packs.eqn].root], 0
     return graph.maker[group.root], 1
+
+
+def _settle(graph: Graph, groups: Sequence[Group]) -> None:
+    """Prepare steps run before all others: one that would read what is written at each call must wait for it."""
+    stored = {g.root for g in groups if g.packs is None}
+    late: set[Var] = set()
+    for group in groups:
+        if group.packs is None:
+            group.prepare &= late.isdisjoint(_sources(graph, graph.eqns[graph.maker[group.root]].invars, stored))
+            if not group.prepare:
+                late.add(group.root)
+        else:
+            group.prepare &= late.isdisjoint(_sources(graph, [group.root], stored))
+
+
+def _sources(graph: Graph, wanted: Iterable[Var | Literal], stored: set[Var]) -> Iterator[Var]:
+    """The vars of `stored` that computing `wanted` reads."""
+    todo, seen = [v for v in wanted if isinstance(v, Var)], set()
+    while todo:
+        if (v := todo.pop()) in seen:
+            continue
+        seen.add(v)
+        if v in stored:
+            yield v
+        elif v in graph.maker:
+            todo += (u for u in graph.eqns[graph.maker[v]].invars if isinstance(u, Var))
 
 
 def contraction_of(graph: Graph, i: int) -> ContractionMap | None:

@@ -73,3 +73,24 @@ def test_disabling_fusion(shapes):
     f = lambda x, w: jnp.tanh(jax.nn.relu(x @ w) * 2)
     assert len(groups(f, *shapes)) == 2
     assert len(groups(f, *shapes, disable=frozenset({"fusion"}))) > 3
+
+
+def test_a_product_of_weights_is_prepared():
+    """Unless it is needed at each call anyway: then whatever reads it runs after it, at each call."""
+    found = groups(lambda x, u, v: x @ (u @ v), (9, 20), (20, 33), (33, 16), parameters={1, 2})
+    assert found == [("pack", True), ("dot_general", True), ("pack", True), ("dot_general", False)]
+
+    def both(x, u, v):
+        w = u @ v
+        return w, x * jnp.tanh(w.sum(0))
+
+    assert all(prepared == (name == "pack") for name, prepared in groups(both, (9, 16), (20, 33), (33, 16), parameters={1, 2}))
+
+
+@pytest.mark.parametrize("n", [3, 16])
+def test_what_is_prepared_reads_only_what_was_prepared(agrees, n):
+    def chain(x, u, v, w):  # with n = 3 the second product is too narrow for the template
+        return x + jnp.sum((u @ v) @ w), u @ v
+
+    agrees(chain, ("a, b", "16, 16", f"16, {n}", f"{n}, {n}"), [{"a": 2, "b": 3}, {"a": 5, "b": 1}])
+    agrees(lambda *a: chain(*a)[0], ("a, b", "16, 16", f"16, {n}", f"{n}, {n}"), [{"a": 2, "b": 3}, {"a": 5, "b": 1}])

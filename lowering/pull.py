@@ -53,6 +53,8 @@ class Puller:
     def compute(self, var: Var, index: tuple[Expr, ...]) -> Value:
         """The element by its eqn's loop rule, once per place and condition."""
         b = self.builder
+        if any(size.value == 0 for size in self.graph.shape(var)):
+            return b.const(0, self.graph.dtype(var))  # no such element: what asks for it never runs
         index = tuple(b.simplify(i) for i in index)
         key = (var, index, b.pred)
         for scope in reversed(b.scopes):

@@ -168,7 +168,7 @@ def contraction_of(graph: Graph, i: int) -> ContractionMap | None:
     if dtype not in (np.float32, np.float64) or any(graph.dtype(v) != dtype or isinstance(v, Literal) for v in (x, y)):
         return None
     maps = record.contraction(graph.shape(out), graph.shape(x), graph.shape(y), **eqn.params)
-    if maps is None or not maps.k:
+    if maps is None or not maps.k or any(e.value == 0 for e in (*maps.batch, *maps.m, *maps.n, *maps.k)):
         return None
 
     def known(extents):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import sod2jax as sod2
 from sod2jax import rewrite
 from sod2jax.ir.box import Box
 from sod2jax.ir.expr import const, sym
@@ -66,3 +67,19 @@ def test_forward_follows_what_pull_goes_back():
 
 def test_offset_is_row_major():
     assert offset((sym("i"), sym("j")), (const(3), sym("n"))) == sym("i") * sym("n") + sym("j")
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: jnp.tile(x, 3),
+        lambda x: jnp.reshape(x, (0, 7)) + 1,
+        lambda x: jnp.concatenate([x, x[:, :0]], 1)[::-1],
+        lambda x: jnp.take(jnp.tile(x, 3), jnp.zeros((0, 2), int), axis=1, mode="clip"),
+        lambda x: x @ jnp.ones((0, 9)) + x.sum(),
+        lambda x: x.T @ jnp.tanh(x),
+    ],
+)
+def test_there_is_nothing_to_read_in_an_empty_array(f):
+    x = np.ones((16, 0), np.float32)
+    np.testing.assert_array_equal(sod2.jit(f)(x), f(x))

@@ -28,6 +28,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/* instead of comparing with them")
+    parser.addoption("--programs", type=int, default=30, help="how many programs tests/test_random_programs.py runs")
 
 
 @pytest.fixture

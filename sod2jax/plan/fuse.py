@@ -29,6 +29,7 @@ from sod2jax.ops.contract import ContractionMap
 from sod2jax.plan.graph import Graph
 
 COSTLY = 4.0  # scalar operations from which recomputing along a broadcast axis is worse than a buffer
+LARGEST = 48  # eqns of a group: beyond, registers spill, and pulling recurses deep
 NARROW = 8  # columns below which the GEMM template wastes most of a vector
 
 
@@ -224,7 +225,11 @@ def epilogue(graph: Graph, i: int, claimed: dict[int, Group]) -> tuple[tuple[int
     at = i
     while (then := graph.post_dominators[at]) is not None:
         between = list(_between(graph, at, then))
-        if any(k in claimed for k in between) or not all(_follows(graph, k, at, between) for k in between):
+        if (
+            len(region) + len(between) > LARGEST
+            or any(k in claimed for k in between)
+            or not all(_follows(graph, k, at, between) for k in between)
+        ):
             break
         moved = [k for k in between if graph.records[k].moves]
         if moved and len(between) > 1:
@@ -274,7 +279,7 @@ def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
     addressed = any(isinstance(g, _Address) for g in wanted)
     if record.moves:
         return record.affine or not addressed
-    if addressed:
+    if addressed or any(len(g.members) >= LARGEST for g in wanted):
         return False
     if all(d.value == 1 for d in graph.shape(v)) and not record.folds and v not in graph.invariant:
         return len(wanted) == 1 or record.cost <= 1

@@ -6,7 +6,7 @@ import pytest
 
 from sod2jax import rewrite
 from sod2jax.ir.box import Box
-from sod2jax.plan.fuse import fuse
+from sod2jax.plan.fuse import LARGEST, fuse
 from sod2jax.plan.graph import Graph
 
 
@@ -60,6 +60,16 @@ def test_values_of_parameters_are_prepared():
 def test_a_costly_value_is_not_recomputed_along_a_broadcast():
     assert len(groups(lambda x, y: jnp.exp(y) * x, (50, 32), (32,))) == 2
     assert len(groups(lambda x, y: jnp.exp(y) * x, (50, 32), (50, 1))) == 1
+
+
+def test_groups_do_not_grow_without_end():
+    def long(x):
+        for i in range(200):
+            x = jnp.tanh(x) + i
+        return x
+
+    assert len(groups(long, (9, 20))) >= 400 // LARGEST
+    assert len(groups(lambda x, w: long(x @ w), (9, 20), (20, 33))) >= 400 // LARGEST
 
 
 def test_transposes_after_an_anchor_are_stored_through():

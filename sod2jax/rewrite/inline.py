@@ -59,9 +59,10 @@ def _walk(jaxpr: Jaxpr, env: dict, call: JaxprEqn | None, eqns: list, consts: di
             outvars = eqn.outvars if call is None else [_fresh(env, v) for v in eqn.outvars]
             eqns.append(eqn.replace(invars=invars, outvars=outvars, source_info=source))
             continue
-        inner = callee.jaxpr if isinstance(callee, ClosedJaxpr) else callee
+        # JAX 0.11 has one class for both kinds: every jaxpr is closed, maybe over nothing.
+        inner, values = (callee.jaxpr, callee.consts) if isinstance(callee, ClosedJaxpr) else (callee, ())
         inner_env = dict(zip(inner.invars, invars, strict=True))
-        for var, value in zip(inner.constvars, callee.consts if callee is not inner else (), strict=True):
+        for var, value in zip(inner.constvars, values, strict=True):
             inner_env[var] = consts.setdefault(id(value), (Var(var.aval), value))[0]
         _walk(inner, inner_env, eqn.replace(source_info=source), eqns, consts)
         env.update((v, _read(inner_env, w)) for v, w in zip(eqn.outvars, inner.outvars, strict=True))

@@ -173,14 +173,21 @@ class Builder:
 
     def fold(self, op: str, dtype, extents: Sequence[Expr], body: Callable[[tuple[Expr, ...]], Value]) -> Value:
         """op over all indices below `extents` of body(index); the identity where there are none."""
-        if not extents:
-            return body(())
+        extents = tuple(map(self.simplify, extents))
+        loops = tuple(e for e in extents if e.value != 1)
+
+        def element(index):
+            given = iter(index)
+            return body(tuple(const(0) if e.value == 1 else next(given) for e in extents))
+
+        if not loops:
+            return element(())
         acc, dtype = f"_a{self.tick()}", np.dtype(dtype)
 
         def update(index):
-            self.put(Update(acc, body(index)))
+            self.put(Update(acc, element(index)))
 
-        home, fold = self.in_loop(tuple(self.simplify(e) for e in extents), update)
+        home, fold = self.in_loop(loops, update)
         fold.inits.append(Init(acc, op, dtype))
         self.home[acc], self.born[acc] = home, fold.began
         return Ref(acc, dtype)
@@ -189,7 +196,8 @@ class Builder:
         """Runs `run(index)` inside of a nest of loops: that of an earlier fold if it may join it, or a new one."""
         for home in reversed(self.scopes):
             for fold in reversed(home.folds):
-                if fold.extents == extents and self._join(home, fold, run):
+                being_joined = fold.scopes[0] in self.scopes
+                if fold.extents == extents and not being_joined and self._join(home, fold, run):
                     return home, fold
         outside = len(self.scopes)
         for extent in extents:
@@ -212,7 +220,7 @@ class Builder:
     def _join(self, home: Scope, fold: Fold, run: Callable) -> bool:
         """Reopens a fold. Undone if the new statements read what the fold's place does not have: definitions after it began, or
         loops further in."""
-        before = [(len(s.body), dict(s.memo), list(s.folds)) for s in fold.scopes]
+        before = list(_states(fold))
         old = self.outer(fold)
         for scope in fold.scopes:
             self._push(scope)
@@ -222,10 +230,20 @@ class Builder:
         new = self.outer(fold) - old
         if all(self.home[n].position <= home.position and self.born.get(n, 0) < fold.began for n in new):
             return True
-        for scope, (length, memo, folds) in zip(fold.scopes, before, strict=True):
-            del scope.body[length:]
-            scope.memo, scope.folds = memo, folds
+        for changed, inits, scopes in before:
+            del changed.inits[inits:]
+            for scope, length, memo, folds in scopes:
+                del scope.body[length:]
+                scope.memo, scope.folds = memo, folds
         return False
+
+
+def _states(fold: Fold):
+    """What a fold and those within it hold now: others may join them while it is open."""
+    yield fold, len(fold.inits), [(s, len(s.body), dict(s.memo), list(s.folds)) for s in fold.scopes]
+    for scope in fold.scopes:
+        for inner in scope.folds:
+            yield from _states(inner)
 
 
 def _scopes(fold: Fold):

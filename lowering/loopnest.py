@@ -95,7 +95,8 @@ class _Nest:
         at = offset(index, self.shape)
         self.store(tuple(index), b.simplify(at))
         line = b.scopes[-1]
-        before, inside = ([f for f in scope.body if isinstance(f, Fold)] for scope in (row, line))
+        before = [f for scope in b.scopes[:-1] for f in scope.body if isinstance(f, Fold)]
+        inside = [f for f in line.body if isinstance(f, Fold)]
         if any(_prefers_fold(f, column) for f in inside):
             return None
         for fold in before:

@@ -88,3 +88,27 @@ def test_reads_carry_their_condition():
     b.where(inside, lambda: b.load("x", j, F32), b.const(0, F32))
     loads = [s.value for s in b.scopes[2].statements() if isinstance(s, Let) and isinstance(s.value, Load)]
     assert [load.where for load in loads] == [inside]
+
+
+def test_folds_of_one_element_are_no_loops():
+    b, i, _j = builder()
+    x = b.fold("add", F32, [const(1)], lambda k: b.load("x", i + k[0], F32))
+    assert x == b.load("x", i, F32)
+    b.fold("max", F32, [const(1), const(5)], lambda k: b.load("x", i * 5 + k[0] + k[1], F32))
+    _let, _init, loop = b.scopes[1].statements()
+    assert kinds(loop.body) == ["Let", "Update"]
+
+
+def test_a_fold_that_may_not_join_asks_for_another_of_the_same_extents():
+    """The fold that is being joined is open then: it cannot be joined once more."""
+    b, i, j = builder()
+
+    def total(name):
+        return b.fold("add", F32, [const(64)], lambda k: b.load(name, i * 64 + k[0], F32))
+
+    first = total("x")
+    second = b.fold("add", F32, [const(64)], lambda k: b.op("sub", b.load("y", i * 64 + k[0], F32), total("z")))
+    b.put(Store("out", i * 64 + j, b.op("add", first, second)))
+    loops = [s for s in b.scopes[1].statements() if isinstance(s, For)]
+    assert sum(kinds(loop.body).count("Update") for loop in loops) >= 3
+    assert "Init" not in {k for loop in loops for k in kinds(loop.body)}

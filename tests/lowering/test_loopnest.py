@@ -84,6 +84,27 @@ def test_softmax_reads_each_row_three_times_and_computes_exp_once():
     assert len(stores) == 2  # exp is kept in the output, then scaled
 
 
+def test_one_row_whose_elements_fold_and_are_folded(agrees):
+    """The folds of the only row stand outside of all tasks then, and may write to the output: the row stays in one task."""
+
+    def line(x):
+        return jax.nn.softmax(x) * jax.lax.reduce_window(x, 0.0, jax.lax.add, (3,), (1,), "SAME")
+
+    def column(x, y):
+        return jnp.minimum(jax.nn.softmax(x), y)
+
+    agrees(line, ["n"], [{"n": n} for n in (1, 129, 1000)])
+    agrees(column, ["n, 1", "n, 1"], [{"n": n} for n in (1, 129, 1000)])
+
+
+def test_folds_over_other_folds_in_one_kernel(agrees):
+    def centre(x):
+        return (x - x.sum(1, keepdims=True)) * jax.lax.rsqrt(jnp.square(x).sum(1, keepdims=True) + 1)
+
+    agrees(lambda x: jnp.maximum(x.sum(1, keepdims=True), centre(x).sum(1, keepdims=True)), ["a, 4, 4"], [{"a": 5}])
+    agrees(lambda x, y: jax.nn.softmax((x - y) * jnp.square(x).sum(1, keepdims=True), 0), ["b, b", "b, 1"], [{"b": 13}])
+
+
 def test_mean_and_variance_are_one_pass():
     def norm(x):
         mean = x.mean(-1, keepdims=True)

@@ -320,4 +320,11 @@ def _by_rows(graph: Graph, eqn, v: Var, group: Group) -> bool:
     if len(mine) == len(theirs):
         # Each of the group's own folds over values like this one would fold it anew.
         return not any(graph.records[i].folds and _like(graph, graph.eqns[i].invars[0], mine) for i in group.members)
-    return len(theirs) == len(mine) + 1 and _like(graph, eqn.invars[0], theirs)
+    return len(theirs) == len(mine) + 1 and _like(graph, eqn.invars[0], theirs) and _folds_innermost(graph, eqn)
+
+
+def _folds_innermost(graph: Graph, eqn) -> bool:
+    """Whether the axes that the eqn folds come last, as far as it says which: the columns of a square are as long as its rows."""
+    axes = eqn.params.get("axes", ())
+    sized = [a in axes for a, d in enumerate(graph.shape(eqn.invars[0])) if d.value != 1]
+    return not axes or sized == sorted(sized)

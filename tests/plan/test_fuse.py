@@ -34,6 +34,11 @@ def test_a_fold_over_leading_axes_gets_a_buffer_before_it_is_broadcast():
     assert len(groups(lambda x: x - x.mean(0, keepdims=True), (5, 37))) == 2
 
 
+@pytest.mark.parametrize("f", [lambda x: x - x.sum(0), lambda x: jax.nn.softmax(x, 0)])
+def test_columns_of_a_square_are_not_taken_for_rows(f):
+    assert groups(f, (37, 37)) == groups(f, (5, 37))
+
+
 def test_epilogues_grow_to_where_paths_meet():
     found = groups(lambda x, w, b, r: jax.nn.gelu(x @ w + b) + r, (9, 20), (20, 33), (33,), (9, 33), parameters={1, 2})
     assert next(f[0] for f in found) == "pack"

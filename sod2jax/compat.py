@@ -54,6 +54,16 @@ def trace_context() -> tuple:
     return _config.trace_context()
 
 
+def scan_signature(consts: int, carried: int) -> dict[str, Any]:
+    """The params of a `scan` without xs and ys that say which operand is what: JAX 0.11 has trees where 0.10 has numbers."""
+    try:
+        from jax._src import flattree as ft
+    except ImportError:
+        return {"num_consts": consts, "num_carry": carried}
+    of_consts, of_carry, nothing = map(ft.nones, (consts, carried, 0))
+    return {"ft_in": ft.pack((of_consts, of_carry, nothing)), "ft_out": ft.pack((of_carry, nothing))}
+
+
 # -- arguments
 
 

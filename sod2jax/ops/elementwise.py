@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -98,6 +99,16 @@ def integer_pow(b, out, index, x, *, y, **_):
     return b.op("div", b.const(1, out.dtype), result, dtype=out.dtype) if y < 0 else result
 
 
+def one_minus_square(b, out, index, x, **_):
+    """(1 + x)(1 - x), which keeps its digits where |x| is close to 1."""
+    value, one = read(x, index), b.const(1, out.dtype)
+    return b.op("mul", b.op("add", one, value, dtype=out.dtype), b.op("sub", one, value, dtype=out.dtype), dtype=out.dtype)
+
+
+def log2(b, out, index, x, **_):
+    return b.op("div", b.op("log", read(x, index), dtype=out.dtype), b.const(math.log(2), out.dtype), dtype=out.dtype)
+
+
 def round_(b, out, index, x, *, rounding_method, **_):
     name = "round_even" if int(rounding_method) == 1 else "round_away"
     return b.op(name, read(x, index), dtype=out.dtype)
@@ -122,4 +133,9 @@ elementwise(p.select_n_p, select)
 elementwise(p.clamp_p, clamp, 2)
 elementwise(p.integer_pow_p, integer_pow, 2)
 elementwise(p.round_p, round_)
+# Primitives since JAX 0.11.
+if hasattr(p, "one_minus_square_p"):
+    elementwise(p.one_minus_square_p, one_minus_square, 3)
+if hasattr(p, "log2_p"):
+    elementwise(p.log2_p, log2, 18)
 elementwise(p.bitcast_convert_type_p, bitcast)

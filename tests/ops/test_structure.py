@@ -17,3 +17,8 @@ def test_calls_inline(agrees):
 
 def test_gradients(agrees):
     agrees(jax.grad(lambda x: (jnp.tanh(x) * x).sum()), ["n"], [{"n": 5}, {"n": 64}])
+
+
+def test_functions_that_are_primitives_of_newer_jax(agrees):
+    agrees(lambda x: jnp.log2(jnp.abs(x) + 1), ["n"], [{"n": 5}, {"n": 64}])
+    agrees(jax.grad(lambda x: (jnp.arctanh(jnp.sin(x) / 2) * x).sum()), ["n"], [{"n": 5}, {"n": 64}])

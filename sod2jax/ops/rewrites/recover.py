@@ -149,8 +149,8 @@ def counted_loop(cx, eqn):
         return None
     length = cx.dim(maximum(stop - start, 0))
     return cx.emit_many(
-        p.scan_p, [*body_consts, *init], [v.aval for v in eqn.outvars], jaxpr=body, length=length, num_consts=n_body,
-        num_carry=len(init), reverse=False, unroll=1,
+        p.scan_p, [*body_consts, *init], [v.aval for v in eqn.outvars], jaxpr=body, length=length, reverse=False,
+        unroll=1, **compat.scan_signature(n_body, len(init)),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The only importer of `jax._src`: every private JAX name that sod2jax stands on, under a name of our own.
 
-* Checked against JAX 0.10.x. When JAX moves one of these, this is the one file to mend.
+* Checked against JAX 0.10.2 and 0.11.2. When JAX moves one of these, this is the one file to mend.
 * Each function says which private thing it wraps and why no public name serves.
 """
 

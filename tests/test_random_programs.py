@@ -212,11 +212,9 @@ class Generator:
         more, most = x.bound + y.bound, max(x.bound, y.bound)
         t, bound = self.one([("{} + {}", more), ("{} - {}", more), ("{} * {}", x.bound * y.bound), ("jnp.maximum({}, {})", most),
                              ("jnp.minimum({}, {})", most)])  # fmt: skip
+        shape = x.shape
         if self.chance(0.3):
             x, y = y, x
-        shape = x.shape if len(x.shape) >= len(y.shape) and x.shape.count(const(1)) <= y.shape.count(const(1)) else y.shape
-        if len(x.shape) == len(y.shape):
-            shape = tuple(q if p.value == 1 else p for p, q in zip(x.shape, y.shape, strict=True))
         return self.add(t.format(x.name, y.name), [x, y], shape, x.dtype, bound)
 
     def op_divide(self):
@@ -286,7 +284,7 @@ class Generator:
             shape = (*x.shape[:axis], const(1), *x.shape[axis:])
             return self.add(f"jnp.expand_dims({x.name}, {axis})", [x], shape, x.dtype, x.bound)
         shape = (*extra, *x.shape)
-        return self.add(f"jnp.broadcast_to({x.name}, {text(shape)})", [x], shape, x.dtype, x.bound)
+        return self.add(f"lax.broadcast({x.name}, {text(extra)})", [x], shape, x.dtype, x.bound)
 
     def op_reshape(self):
         x = self.pick(lambda t: len(t.shape) > 0)

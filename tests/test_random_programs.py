@@ -549,7 +549,8 @@ def wrong(program: Random, sizes) -> str:
                 return f"{env}, output {k}: {got.aval} is not {want.aval}"
             if message := differs(got, want, narrow):
                 return f"{env}, output {k}: {message}"
-    if compiled.cache_info().compiles > 1 and "jnp.take" not in program.source():  # which asks whether there is anything to take
+    versions = compiled.cache_info().versions
+    if len(versions) > 1 and not all(v.guards for v in versions):  # guards come of what jax.numpy asks of sizes
         return str(compiled.cache_info())
     return ""
 

@@ -6,15 +6,24 @@ Import its classes from here, never from `sod2jax._runtime`: the module refuses 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from sod2jax import _runtime, compat, errors, image
-from sod2jax._runtime import Function, Key, Program, Version, set_threads, threads
+from sod2jax import compat, errors, image
 from sod2jax.ir import program as ir
+
+try:
+    from sod2jax import _runtime
+    from sod2jax._runtime import Function, Key, Program, Version, set_threads, threads
+except ImportError as error:
+    raise ImportError(
+        f"sod2jax was imported from {Path(__file__).parent}, which has no compiled runtime for this Python. "
+        "In a source tree: leave the folder after `pip install .`, or install it with `pip install -e .`."
+    ) from error
 
 __all__ = ["Function", "Key", "Program", "Version", "as_array", "load", "set_threads", "threads"]
 

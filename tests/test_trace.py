@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
+import sod2jax as sod2
 from sod2jax.arguments import Arguments
 from sod2jax.errors import ShapeError, SpecError
 from sod2jax.ir.expr import parse, sym
@@ -148,3 +149,11 @@ def test_names_of_automatic_symbols_are_unique():
     arguments = Arguments(lambda a, a_0: None)
     calls = [arguments.read(([sds(n)], sds(m)), {}) for n, m in ((2, 3), (4, 5))]
     assert sorted(automatic_signature(calls[1], [c.shapes for c in calls]).hints) == ["a_0_0", "a_0_0_2"]
+
+
+def test_a_trace_that_fails_at_size_zero_runs_with_zero_as_a_constant():
+    f = sod2.jit(lambda x: x[::2] * 2, shapes=("a, b",))
+    for rows in (0, 5, 0, 8):
+        x = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
+        np.testing.assert_array_equal(f(x), x[::2] * 2)
+    assert f.cache_info().compiles == 2

@@ -93,8 +93,8 @@ def trace(
         try:
             jitted = _jax_trace(arguments, args, kwargs, call, signature, scope)
         except (TypeError, ValueError):
-            # JAX was told that sizes which are 1 here are not 1, and it knows what to do about 0 only where it is a constant. Where
-            # that makes a trace fail, these sizes are fixed.
+            # JAX was told that sizes which are 1 here are not 1, and it knows what to do about 0 only where it is a constant.
+            # Where that makes a trace fail, these sizes are fixed.
             empty = {sym(name): 0 for name, size in signature.hints.items() if size == 0}
             if not scope.units and not empty:
                 raise

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jax.extend.core import Var
 
+from sod2jax.analyse.liveness import lives
 from sod2jax.ir.expr import Expr, const
 from sod2jax.ir.loops import Kernel
 from sod2jax.ir.program import Input, Output, Program, Slot, Step
@@ -187,13 +188,9 @@ def describe(graph: Graph, piece: Piece) -> str:
 
 
 def _lifetimes(slots: Sequence[Slot], steps: Sequence[Step]) -> list[Slot]:
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for t, step in enumerate(steps):
-        for s in step.slots:
-            first.setdefault(s, t)
-            last[s] = t
-    return [replace(slot, first=first.get(i, 0), last=last.get(i, 0)) for i, slot in enumerate(slots)]
+    given = [i for i, slot in enumerate(slots) if slot.kind in ("input", "constant")]
+    found = lives([(step.slots[:-1], step.slots[-1:]) for step in steps], given)
+    return [replace(slot, first=found[i].first, last=found[i].last) for i, slot in enumerate(slots)]
 
 
 def _arena(slots, steps, kernels, pieces, samples, plain: bool):

@@ -118,11 +118,6 @@ def machine(target: Target, jit: bool = False):
     return new_machine(target, jit)
 
 
-@lru_cache(maxsize=16)
-def data_layout(target: Target) -> str:
-    return str(machine(target).target_data)
-
-
 @lru_cache(maxsize=1)
 def _initialize():
     llvm.initialize_all_targets()

@@ -1,6 +1,6 @@
 """Liveness: from which to which position of an order a variable holds a value that something still needs.
 
-* An order is a sequence of positions, each with reads and writes; eqns of a jaxpr, fusion groups and steps of a Program alike.
+* An order is a sequence of positions, each with reads and writes: steps of a Program, say.
 * A variable lives from the position that first writes it to the last that reads or writes it, both included. An input lives from
   position 0, an output to the last position; a variable that is written and never read lives at one position.
 * `peak` is the largest sum of sizes alive at one position: what no memory plan of this order can go below.
@@ -17,9 +17,6 @@ class Life(NamedTuple):
 
     first: int
     last: int
-
-    def overlaps(self, other: Life) -> bool:
-        return self.first <= other.last and other.first <= self.last
 
 
 def lives(
@@ -46,22 +43,6 @@ def lives(
             raise ValueError(f"output {var} is never written")
         last[var] = max(len(order) - 1, 0)
     return {var: Life(first[var], last[var]) for var in first}
-
-
-def lives_in_jaxpr(jaxpr, order: Sequence[int] | None = None) -> dict[object, Life]:
-    """The life of each variable of a jaxpr whose eqns run in `order` (numbers of eqns; as written if None)."""
-    eqns = jaxpr.eqns if order is None else [jaxpr.eqns[k] for k in order]
-    positions = [(variables(eqn.invars), variables(eqn.outvars)) for eqn in eqns]
-    return lives(positions, [*jaxpr.constvars, *jaxpr.invars], variables(jaxpr.outvars))
-
-
-def variables(atoms) -> list:
-    """Without literals."""
-    return [v for v in atoms if not hasattr(v, "val")]
-
-
-def alive_at(found: Mapping[Hashable, Life], position: int) -> list[Hashable]:
-    return [var for var, life in found.items() if life.first <= position <= life.last]
 
 
 def peak(found: Mapping[Hashable, Life], size: Callable[[Hashable], int]) -> tuple[int, int]:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -81,21 +81,6 @@ class Contraction:
     @property
     def flops(self) -> Expr:
         return 2 * self.batches * self.rows * self.columns * self.depth
-
-    def stored_at(self, offset: Expr, width: int, box: Box) -> Contraction:
-        """The same contraction, its panels arranged for a result that goes to `offset` (over batch, m and n vars).
-
-        A panel of `width` columns is stored in whole vectors where its columns are one axis of the result. Where they are not
-        (a transposed result, heads before rows, and heads are no multiple of a panel), every head gets panels of its own: the
-        outer n axes become batch axes, along which A does not move.
-        """
-        if len(self.n) < 2:
-            return self
-        outer, inner, _ = _merge(self.n, box.simplify(offset), box, ())
-        columns = size(inner)
-        if not outer or box.known_divisible(columns, width) or (columns.value is not None and 4 * columns.value < width):
-            return self
-        return replace(self, batch=(*self.batch, *outer), n=inner)
 
     def why_not(self, box: Box) -> str | None:
         """Why A cannot be read in place, if so; it must be copied then."""

@@ -1,21 +1,15 @@
 """Lives over an order of positions, against a simulation; peaks against the sum at each position."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sod2jax.analyse.liveness import Life, alive_at, lives, lives_in_jaxpr, peak
+from sod2jax.analyse.liveness import Life, lives, peak
 
 
 def test_a_chain():
     found = lives([({"x"}, {"a"}), ({"a"}, {"b"}), ({"b", "x"}, {"c"}), ((), {"dead"})], inputs=["x"], outputs=["c"])
     assert found == {"x": Life(0, 2), "a": Life(0, 1), "b": Life(1, 2), "c": Life(2, 3), "dead": Life(3, 3)}
-    assert alive_at(found, 2) == ["x", "b", "c"]
-    assert found["a"].overlaps(found["b"])
-    assert not found["a"].overlaps(found["c"])
 
 
 def test_reads_and_outputs_need_a_writer():
@@ -41,20 +35,8 @@ def test_a_variable_is_alive_while_something_may_read_it(program, sizes):
     for position in range(len(order)):
         needed = {v for later in order[position:] for v in later[0]} | outputs
         alive = {v for v in range(position + 1) if v in needed or v == position}
-        assert set(alive_at(found, position)) == alive
+        assert {v for v, life in found.items() if life.first <= position <= life.last} == alive
         totals.append(sum(sizes[v] for v in alive))
     most, where = peak(found, lambda v: sizes[v])
     assert most == max(totals)
     assert most == 0 or totals[where] == most
-
-
-def test_jaxprs_in_any_order():
-    closed = jax.make_jaxpr(lambda x, y: (jnp.exp(x) + 1.0) * jnp.sin(y))(np.ones(3), np.ones(3))
-    jaxpr = closed.jaxpr
-    exp, add, sin, mul = (eqn.outvars[0] for eqn in jaxpr.eqns)
-    x, y = jaxpr.invars
-    found = lives_in_jaxpr(jaxpr)
-    assert (found[exp], found[add], found[sin], found[mul]) == (Life(0, 1), Life(1, 3), Life(2, 3), Life(3, 3))
-    assert (found[x], found[y]) == (Life(0, 0), Life(0, 2))
-    found = lives_in_jaxpr(jaxpr, order=[2, 0, 1, 3])
-    assert (found[sin], found[exp]) == (Life(0, 3), Life(1, 2))

@@ -81,11 +81,3 @@ def test_sizes():
     assert c.flops == 336 * parse("b*s")
     assert size(()) == 1
 
-
-def test_panels_follow_the_result():
-    c = make(m="x=b i=s", n="g=3 d=24", k="p=10", a="(x*s + i)*10 + p")
-    apart, together = parse("((x*3 + g)*s + i)*24 + d"), parse("((x*s + i)*3 + g)*24 + d")
-    assert c.stored_at(together, 32, BOX) is c
-    assert c.stored_at(apart, 24, BOX) is c  # a head is a whole panel
-    split = c.stored_at(apart, 32, BOX)
-    assert (names(split.batch), names(split.n)) == ("g", "d")

@@ -206,20 +206,6 @@ def test_epilogue_sees_the_point():
         np.testing.assert_allclose(result[:-1].reshape(want.shape), want, rtol=1e-4, atol=1e-4)
 
 
-def test_panels_of_a_transposed_result():
-    """Heads of 24 columns that are stored apart: a panel per head, every store a whole run of columns."""
-    box = Box({"s": (0, None), "b": (1, None)})
-    c = make(m="x=b i=s", n="h=3 d=24", k="p=10", a="(x*s + i)*10 + p")
-    apart = parse("((x*3 + h)*s + i)*24 + d")
-    split = c.stored_at(apart, 32, box)
-    (store,) = (t for t in find(Store, gemm.contract(split, TARGET, box, store_at(apart)).body) if t.buffer == "out")
-    assert store.offset.linear(("_gj",))[0]["_gj"] == 1
-    for b, s in ((1, 1), (2, 13)):
-        result, want = multiply(split, box, {"b": b, "s": s}, store_at(apart))
-        want = want.reshape(3, b, s, 24).transpose(1, 0, 2, 3)
-        np.testing.assert_allclose(result[:-1].reshape(want.shape), want, rtol=1e-4, atol=1e-4)
-
-
 def find(kind, body):
     for s in body:
         if isinstance(s, kind):

@@ -117,10 +117,6 @@ def is_one(v):
     return v == 1
 
 
-def is_int_zero(v):
-    return v.dtype.kind in "iu" and v == 0
-
-
 def is_positive_zero(v):
     return v == 0 and (v.dtype.kind in "iu" or not np.signbit(v))
 

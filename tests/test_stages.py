@@ -15,7 +15,7 @@ def test_explain():
     f = sod2.jit(lambda w, x: jax.nn.softmax(x @ w), shapes=(None, "b, s, 16"), constraints=("s <= 512",))
     report = f.explain(np.ones((16, 8), np.float32), np.ones((2, 5, 16), np.float32))
     text = str(report)
-    for expected in ("s in 0..512", "ISDOS", "contract: s <= 512", "of 3 kernels", "temporary memory (arena)"):
+    for expected in ("s in 0..512", "ISDOS", "contract: s <= 512", "of 3 kernels", "temporary memory (arena)", "alive at once"):
         assert expected in text
     assert report.html().startswith("<!doctype html>")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
+from sod2jax.analyse.liveness import Life, peak
 from sod2jax.ir.expr import Expr, const
 from sod2jax.ir.facts import Facts, beyond_ranges, ranges
 from sod2jax.ir.program import Program
@@ -132,6 +133,10 @@ def _memory(program: Program, sizes: Mapping[str, int] | None) -> list[str]:
         if kind in kinds:
             at = f" = {kinds[kind].eval(dict(sizes)):,}" if sizes is not None and kinds[kind].free <= sizes.keys() else ""
             lines.append(f"{word}: {kinds[kind]}{at} bytes")
+    if sizes is not None:
+        arena = {i: Life(s.first, s.last) for i, s in enumerate(program.slots) if s.kind == "arena"}
+        bound, step = peak(arena, lambda i: program.slots[i].nbytes.eval(dict(sizes)))
+        lines.append(f"most that is alive at once, here at step {step}: {bound:,} bytes")
     return lines
 
 

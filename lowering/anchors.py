@@ -128,7 +128,7 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
         at = anchor.maps.out(*(positions(names, index) for names in (batch, m, n)))
 
         def run():
-            place = puller.forward(group.path, at)
+            place = graph.forward(callback.builder, group.path, at)
             if group.root is out:
                 return acc, place
             puller.given[out] = lambda _: acc

@@ -68,15 +68,6 @@ class Puller:
         home.memo[key] = value
         return value
 
-    def forward(self, path: Sequence[int], index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        """The index of the root at which element `index` of the anchor's output appears, along the eqns of `path`."""
-        for number in path:
-            eqn, record = self.graph.eqns[number], self.graph.records[number]
-            if record.forward is not None:
-                out = Out(self.graph.shape(eqn.outvars[0]), self.graph.dtype(eqn.outvars[0]))
-                index = tuple(record.forward(self.builder, out, index, self.graph.shape(eqn.invars[0]), **eqn.params))
-        return index
-
 
 def offset(index: Sequence[Expr], shape: Sequence[Expr]) -> Expr:
     """Row-major position."""

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jax.extend.core import Literal, Var
 
+from sod2jax.ir.expr import const, sym
 from sod2jax.ops._base import Mapping
 from sod2jax.ops.contract import ContractionMap
 from sod2jax.plan.graph import Graph
@@ -199,23 +200,20 @@ def roles(graph: Graph, i: int, maps: ContractionMap, path: tuple[int, ...]) -> 
         out=lambda batch, m, n: maps.out(batch, n, m),
     )  # fmt: skip
     if (y in graph.invariant) == (x in graph.invariant):
-        swap = bool(maps.m) and _innermost_is_m(graph, i, maps, path)
+        swap = bool(maps.m) and _innermost_is_m(graph, maps, path)
     else:
         swap = x in graph.invariant
     return Anchor(i, y, x, swapped) if swap else Anchor(i, x, y, maps)
 
 
-def _innermost_is_m(graph: Graph, i: int, maps: ContractionMap, path: tuple[int, ...]) -> bool:
-    """Follows the last axis of the root back through the permutations of `path`."""
-    rank = len(maps.batch) + len(maps.m) + len(maps.n)
-    axes = list(range(rank))
-    for k in path:
-        permutation = graph.eqns[k].params.get("permutation")
-        if permutation is not None:
-            axes = [axes[p] for p in permutation]
-        elif graph.records[k].mapping is not Mapping.ONE_TO_ONE:
-            return False
-    return not maps.n or len(maps.batch) <= axes[-1] < len(maps.batch) + len(maps.m)
+def _innermost_is_m(graph: Graph, maps: ContractionMap, path: tuple[int, ...]) -> bool:
+    """Whether the last axis of the root runs along axes of m alone."""
+    kinds = {"b": maps.batch, "m": maps.m, "n": maps.n}
+    extents = {f"_{kind}{k}": e for kind, axes in kinds.items() for k, e in enumerate(axes)}
+    box = graph.box.extend({name: (const(0), e - 1) for name, e in extents.items()})
+    index = maps.out(*(tuple(sym(f"_{kind}{k}") for k in range(len(axes))) for kind, axes in kinds.items()))
+    last = graph.forward(box, path, index)[-1]
+    return not maps.n or (bool(last.free) and all(name.startswith("_m") for name in last.free))
 
 
 def epilogue(graph: Graph, i: int, claimed: dict[int, Group]) -> tuple[tuple[int, ...], set[int]]:
@@ -239,7 +237,7 @@ def epilogue(graph: Graph, i: int, claimed: dict[int, Group]) -> tuple[tuple[int
         at = then
     # An index map at the end of the path saves its consumers nothing that they could not do themselves, but a permutation that
     # ends there lets the kernel store rows where they belong.
-    while path and graph.records[path[-1]].moves and graph.eqns[path[-1]].params.get("permutation") is None:
+    while path and graph.records[path[-1]].moves and graph.records[path[-1]].mapping is not Mapping.SHUFFLE:
         region.discard(path.pop())
     return tuple(path), region
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -53,6 +53,15 @@ class Graph:
     def same_shape(self, a, b) -> bool:
         x, y = self.shape(a), self.shape(b)
         return len(x) == len(y) and all(map(self.box.known_eq, x, y))
+
+    def forward(self, b, path: Sequence[int], index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """Where element `index` of the input of `path` (eqn numbers) lies in its result; `b` simplifies: a Box, or a Body."""
+        for number in path:
+            eqn, record = self.eqns[number], self.records[number]
+            if record.forward is not None:
+                out = ops.Out(self.shape(eqn.outvars[0]), self.dtype(eqn.outvars[0]))
+                index = tuple(record.forward(b, out, index, self.shape(eqn.invars[0]), **eqn.params))
+        return index
 
     @cached_property
     def invariant(self) -> set[Var]:

@@ -57,9 +57,8 @@ def test_forward_follows_what_pull_goes_back():
     graph = Graph(jax.make_jaxpr(lambda x: (x * 2).reshape(3, 2, 4).transpose(1, 0, 2))(jnp.ones((3, 8))), Box())
     builder = Builder(Box())
     i, j = builder.open(const(3)), builder.open(const(8))
-    puller = Puller(graph, builder, set(graph.jaxpr.invars))
     path = [k for k, e in enumerate(graph.eqns) if e.primitive.name != "mul"]
-    forward = puller.forward(path, (i, j))
+    forward = graph.forward(builder, path, (i, j))
     for a, b in np.ndindex(3, 8):
         place = tuple(e.eval({str(i): a, str(j): b}) for e in forward)
         assert place == (b // 4, a, b % 4)

@@ -5,18 +5,21 @@
   "version" guard means that another version must be compiled; a broken "check" is an error found in the middle of a trace.
 * `slots` are buffers: an input, an output, a place in the arena at a symbolic offset, a constant, or a cached buffer (filled by
   `prepare` steps, again only when an input that they read is another array than last time: packed weights).
-* `steps` run in order; each is one kernel over slots and sizes.
+* `steps` run in order. A `Step` is one kernel over slots and sizes; a `HostCall` a function of the process (a library, XLA, the
+  user's callback); a `Branch` runs one of several lists of steps, a `Loop` one list again and again. All of them share the slots.
+* Positions count all steps in the order of `walk`: a control step first, then what it holds. Slots live from one to another.
 * All sizes are `Expr`s over symbols. The runtime gets them as postfix code and evaluates them once per shape.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from sod2jax.ir.expr import Expr
-from sod2jax.ir.loops import Kernel
+from sod2jax.ir.loops import Buffer, Kernel
 
 Shape = tuple[Expr, ...]
 
@@ -79,7 +82,7 @@ class Slot:
     shape: Shape
     nbytes: Expr
     offset: Expr | None = None
-    first: int = 0  # live from step `first` to step `last`, inclusive
+    first: int = 0  # live from position `first` to position `last`, inclusive
     last: int = 0
     name: str = ""
 
@@ -98,6 +101,85 @@ class Step:
     source: str = ""  # the eqns it computes, for people
 
 
+@dataclass(frozen=True, slots=True)
+class Extern:
+    """A kernel that the runtime brings along under this name; it is called as a generated one is."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    sizes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A function of this process: `call(*reads) -> results`, NumPy arrays in and a sequence of arrays out.
+
+    The arrays that it is given lie in the runtime's memory and are valid during the call only; results are copied.
+    """
+
+    name: str  # "cholesky", "callback"
+    call: Callable[..., Sequence[np.ndarray]]
+    kind: str = "library"  # | "island" (compiled by XLA at the call's sizes) | "callback"
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """One call of `Program.hosts[host]`; shapes and dtypes are the slots'."""
+
+    host: int
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Runs one of `branches`: number `slots[index]`, a scalar of bool or int32, clamped into range."""
+
+    index: int
+    branches: tuple[tuple[AnyStep, ...], ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Runs `body` `length` times, or (`length` None) while `cond` leaves true in the bool scalar slot `pred`.
+
+    `counter`, if any, is an int64 scalar slot that holds the number of the iteration. After each iteration the two slots of every
+    pair in `swaps` change places: the first holds the loop's state, the second received the next one. They have equal bytes. After
+    the last iteration the state lies in the first slot's own memory.
+    """
+
+    body: tuple[AnyStep, ...]
+    length: Expr | None = None
+    counter: int | None = None
+    cond: tuple[AnyStep, ...] = ()
+    pred: int | None = None
+    swaps: tuple[tuple[int, int], ...] = ()
+    source: str = ""
+
+
+AnyStep = Step | HostCall | Branch | Loop
+
+
+def blocks(step: AnyStep) -> tuple[tuple[AnyStep, ...], ...]:
+    """The lists of steps that a control step holds, in the order of `walk`."""
+    match step:
+        case Branch():
+            return step.branches
+        case Loop():
+            return step.cond, step.body
+    return ()
+
+
+def walk(steps: Sequence[AnyStep]) -> Iterator[AnyStep]:
+    """All steps, nested ones after the one that holds them: the order that positions count."""
+    for step in steps:
+        yield step
+        for block in blocks(step):
+            yield from walk(block)
+
+
 @dataclass(frozen=True)
 class Program:
     name: str
@@ -105,9 +187,10 @@ class Program:
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     slots: tuple[Slot, ...]
-    steps: tuple[Step, ...]
-    kernels: tuple[Kernel, ...]
+    steps: tuple[AnyStep, ...]
+    kernels: tuple[Kernel | Extern, ...]
     guards: tuple[Guard, ...] = ()
     constants: tuple[np.ndarray, ...] = ()
+    hosts: tuple[Host, ...] = ()
     arena: Expr | None = None  # bytes of the arena
     bounds: dict[str, tuple[int, int | None]] = field(default_factory=dict)  # of the symbols

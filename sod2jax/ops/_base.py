@@ -15,11 +15,20 @@ A family of primitives stands in one file of this folder, regular families as ta
   `forward(out, index, x_shape, **params)`; lets an epilogue store through a transpose or reshape.
 * `contraction`: for many-to-many anchors, the `Contraction` noun of an eqn (see `contract`).
 * `inner`: for calls, the param that holds the body: such eqns are inlined before anything else looks at them.
+* `decompose`: the same in simpler primitives, as a JAX function `decompose(*operands, **params)`; traced and inlined like a call.
+  NotImplemented instead of a result leaves the eqn as it is.
+* `nest`: for what no `pull` can say (scatter, running sums): `nest(b, outs, *operands, **params)` writes the loops itself; see `Nest`.
+* `overwrites`: {output: operand} whose memory the eqn updates in place; a copy comes first where the operand is needed elsewhere.
+* `extern`: for kernels of the runtime's own (sort): `extern(outs, ins, **params) -> ExternCall`, given shapes and dtypes.
+* `host`: for libraries: `host(**params) -> (*arrays) -> arrays`, a NumPy function, called without knowledge of sizes beforehand.
+* `control`: "loop" or "branch": the eqn holds jaxprs that run as steps of their own (see `ops.control`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping as Table
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -82,6 +91,39 @@ class Out:
     number: int = 0
 
 
+class Array(Protocol):
+    """An output as a nest sees it: memory of its own kernel, or (`overwrites`) what the operand holds already."""
+
+    shape: tuple[Expr, ...]
+    dtype: np.dtype
+
+    def store(self, index: Sequence[Expr], value: Value, where: Value | None = None) -> None: ...
+    def load(self, index: Sequence[Expr], where: Value | None = None) -> Value: ...  # what was stored last
+
+
+class Nest(Body, Protocol):
+    """What a `nest` rule may do besides.
+
+    `with b.tasks(extents) as index:` stands around everything, once: iterations run on any thread in any order, so that no two of
+    them may touch the same element of an output. `with b.loop(extent, kind="serial") as i:` is a loop; kind "vector" promises that
+    its iterations are independent. Operands are read as in `pull`, and everything before them may be computed on the way.
+    """
+
+    def tasks(self, extents: Sequence[Expr]) -> AbstractContextManager[tuple[Expr, ...]]: ...
+    def loop(self, extent: Expr, kind: str = "serial") -> AbstractContextManager[Expr]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExternCall:
+    """A call of a kernel that the runtime brings along (`runtime/src/library.h`): buffers are the operands, then the outputs."""
+
+    name: str
+    sizes: tuple[Expr, ...]
+    extent: Expr  # of its parallel loop
+    work: Expr
+    scratch: Expr  # bytes per thread
+
+
 @dataclass(frozen=True)
 class OpDef:
     prim: object
@@ -93,6 +135,12 @@ class OpDef:
     forward: Callable | None = None
     contraction: Callable | None = None
     inner: str | None = None
+    decompose: Callable | None = None
+    nest: Callable | None = None
+    overwrites: Table[int, int] | None = None
+    extern: Callable | None = None
+    host: Callable | None = None
+    control: str | None = None
     cost: float = 1.0  # scalar operations per output element, roughly; reductions: per input element
     folds: bool = False  # every output element folds over many input elements
     moves: bool = False  # outputs are input elements at other places, or constants: never worth a buffer of its own

@@ -1,6 +1,7 @@
 """Replace calls (`jit`, `custom_jvp_call`, `custom_vjp_call`, `remat`, ...) by their bodies.
 
-* Which primitives are calls, and which param holds the body, is asked of `OpDef.inner`.
+* Which primitives are calls, and which param holds the body, is asked of `OpDef.inner`; what `OpDef.decompose` says in simpler
+  primitives is traced here, and is a call of that.
 * Each inlining binds fresh variables: JAX shares one body among all calls with equal shapes.
 * Name stacks are joined. The source line is the call's where the body is a library function, for JAX caches traces of `jnp`
   functions across callers and the lines in them are those of whoever came first.
@@ -10,19 +11,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import jax
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var
 
 from sod2jax import ops
-from sod2jax.rewrite.interpreter import close
+from sod2jax.rewrite.interpreter import close, weak_type
 
-_LIBRARY = os.path.dirname(jax.__file__) + os.sep
+_LIBRARIES = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, ops))
 
 
 def inline(closed: ClosedJaxpr) -> ClosedJaxpr:
     """`closed` without calls."""
-    if not any(body(eqn) is not None for eqn in closed.jaxpr.eqns):
+    if not any(map(_may_call, closed.jaxpr.eqns)):
         return closed
     eqns: list[JaxprEqn] = []
     consts: dict[int, tuple[Var, object]] = {}
@@ -36,9 +38,41 @@ def inline(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 
 def body(eqn: JaxprEqn) -> Jaxpr | ClosedJaxpr | None:
-    """What `eqn` calls, or None if it is no call."""
+    """What `eqn` calls or decomposes into, or None if it does neither."""
     record = ops.of(eqn.primitive)
-    return eqn.params[record.inner] if record is not None and record.inner is not None else None
+    if record is None:
+        return None
+    if record.inner is not None:
+        return eqn.params[record.inner]
+    return _decomposed(eqn, record.decompose) if record.decompose is not None else None
+
+
+def _may_call(eqn: JaxprEqn) -> bool:
+    record = ops.of(eqn.primitive)
+    return record is not None and (record.inner is not None or record.decompose is not None)
+
+
+class _Whole(Exception):
+    """An eqn that its rule leaves as it is."""
+
+
+def _decomposed(eqn: JaxprEqn, rule: Callable) -> ClosedJaxpr | None:
+    def simpler(*operands):
+        result = rule(*operands, **eqn.params)
+        if result is NotImplemented:
+            raise _Whole
+        return result
+
+    avals = [v.aval for v in eqn.invars]
+    structs = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=weak_type(v)) for a, v in zip(avals, eqn.invars, strict=True)]
+    try:
+        closed = jax.make_jaxpr(simpler)(*structs)
+    except _Whole:
+        return None
+    for var, made in zip(eqn.outvars, closed.out_avals, strict=True):
+        if made.dtype != var.aval.dtype or len(made.shape) != len(var.aval.shape):
+            raise TypeError(f"the decomposition of {eqn.primitive} gives {made}, not {var.aval}")
+    return closed
 
 
 def _read(env, atom):
@@ -47,7 +81,7 @@ def _read(env, atom):
 
 def _walk(jaxpr: Jaxpr, env: dict, call: JaxprEqn | None, eqns: list, consts: dict) -> None:
     """Appends the eqns of `jaxpr` with variables as in `env`; `call` is the eqn that called it."""
-    own_lines = call is None or not (jaxpr.debug_info.func_filename or "").startswith(_LIBRARY)
+    own_lines = call is None or not (jaxpr.debug_info.func_filename or "").startswith(_LIBRARIES)
     for eqn in jaxpr.eqns:
         invars = [_read(env, v) for v in eqn.invars]
         source = eqn.source_info

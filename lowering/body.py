@@ -19,7 +19,7 @@ import numpy as np
 
 from sod2jax.ir.box import Box
 from sod2jax.ir.expr import Expr, as_expr, const, sym
-from sod2jax.ir.loops import Const, For, Index, Init, Let, Load, Op, Ref, Stmt, Store, Update, Value
+from sod2jax.ir.loops import Const, For, If, Index, Init, Let, Load, Op, Ref, Stmt, Store, Update, Value
 
 BOOL, INT = np.dtype(bool), np.dtype(np.int64)
 
@@ -165,6 +165,10 @@ class Builder:
     def load(self, buffer: str, offset: Expr, dtype) -> Value:
         return self.define(Load(buffer, self.simplify(offset), np.dtype(dtype), self.pred))
 
+    def store(self, buffer: str, offset: Expr, value: Value, where: Value | None = None) -> None:
+        """Writes one element, here."""
+        self.put(Store(buffer, offset, value, where))
+
     def simplify(self, expr: Expr) -> Expr:
         return self.box.simplify(as_expr(expr))
 
@@ -284,4 +288,6 @@ def free(node) -> set[str]:
             return set(reads(value))
         case Store(_, offset, value, where):
             return {*offset.free, *reads(value), *reads(where)}
+        case If(cond, body):
+            return set(reads(cond)).union(*map(free, body))
     return set()

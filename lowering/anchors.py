@@ -10,7 +10,7 @@ from jax.extend.core import Var
 from sod2jax.ir.box import Box
 from sod2jax.ir.contraction import Axis, Contraction
 from sod2jax.ir.expr import Expr, const, sym
-from sod2jax.ir.loops import Buffer, Let, Load, Ref, Stmt, Store, Value
+from sod2jax.ir.loops import Buffer, Let, Load, Ref, Stmt, Value, stored
 from sod2jax.lowering import gemm
 from sod2jax.lowering.body import Builder, Scope
 from sod2jax.lowering.canonical import canonical
@@ -90,7 +90,7 @@ class _Callback:
         self.builder = Builder(graph.box)
         self.puller = Puller(graph, self.builder, buffers)
 
-    def statements(self, box: Box, run) -> tuple[tuple[Stmt, ...], Value]:
+    def statements(self, box: Box, run) -> tuple[tuple[Stmt, ...], Value | None]:
         self.builder.scopes, self.builder.boxes = [Scope(None, const(1))], [box]
         value = run()
         return self.builder.scopes[0].statements(), value
@@ -109,7 +109,7 @@ def lower_packing(graph: Graph, group: Group, buffers: Collection[Var], target: 
 
     nest = gemm.pack(d.contraction, target, graph.box, value)
     reads = tuple(callback.puller.names)
-    arguments = tuple(Buffer(callback.puller.names[v], graph.dtype(v), "r") for v in reads)
+    arguments = tuple(Buffer(callback.puller.names[v], stored(graph.dtype(v)), "r") for v in reads)
     kernel = nest.kernel("pack", (*arguments, Buffer(PANELS, d.contraction.dtype, "w")))
     lowered = Lowered(canonical(kernel, nest.keep, small=1), reads, nest.extent, work_of(kernel), scratch=scratch_of(kernel))
     return lowered, gemm.panel_elements(d.contraction, target)
@@ -129,13 +129,11 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
 
         def run():
             place = graph.forward(callback.builder, group.path, at)
-            if group.root is out:
-                return acc, place
             puller.given[out] = lambda _: acc
-            return puller.compute(group.root, place), place
+            value = acc if group.root is out else puller.compute(group.root, place)
+            callback.builder.store(OUT, box.simplify(offset(place, graph.shape(group.root))), value)
 
-        stmts, (value, place) = callback.statements(box, run)
-        return (*stmts, Store(OUT, box.simplify(offset(place, graph.shape(group.root))), value))
+        return callback.statements(box, run)[0]
 
     nest = gemm.contract(d.contraction, target, graph.box, epilogue)
     others = tuple(puller.names)
@@ -143,8 +141,8 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
     buffers_ = (
         Buffer(A, d.contraction.dtype, "r"),
         Buffer(PANELS, d.contraction.dtype, "r"),
-        *(Buffer(puller.names[v], graph.dtype(v), "r") for v in others),
-        Buffer(OUT, dtype, "w"),
+        *(Buffer(puller.names[v], stored(graph.dtype(v)), "r") for v in others),
+        Buffer(OUT, stored(dtype), "w"),
     )
     kernel = nest.kernel("contract", buffers_)
     inplace = frozenset(

@@ -8,6 +8,7 @@
 * A fold joins the loop of an earlier one of the same extents if nothing that it reads is computed after that loop began: the
   sum and the sum of squares of a row become one pass.
 * Reads under a condition (`where`) carry the condition: nothing outside of a buffer is ever read.
+* A complex value is a `Pair` of real ones; whatever becomes of it is said in `lowering.complex`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np
 from sod2jax.ir.box import Box
 from sod2jax.ir.expr import Expr, as_expr, const, sym
 from sod2jax.ir.loops import Const, For, If, Index, Init, Let, Load, Op, Ref, Stmt, Store, Update, Value
+from sod2jax.lowering import complex as pairs
+from sod2jax.lowering.complex import Pair, is_complex
 
 BOOL, INT = np.dtype(bool), np.dtype(np.int64)
 
@@ -126,21 +129,30 @@ class Builder:
     # -- ops.Body
 
     def op(self, name: str, *args: Value, dtype=None) -> Value:
-        return self.define(Op(name, args, np.dtype(dtype or args[0].dtype)))
+        dtype = np.dtype(dtype or args[0].dtype)
+        if any(isinstance(a, Pair) for a in args) or is_complex(dtype):
+            return pairs.apply(self, name, args, dtype)
+        return self.define(Op(name, args, dtype))
 
     def const(self, value, dtype) -> Value:
+        if is_complex(dtype):
+            return pairs.constant(self, value, dtype)
         return Const(value.item() if isinstance(value, (np.ndarray, np.generic)) else value, np.dtype(dtype))
 
     def convert(self, value: Value, dtype) -> Value:
         dtype = np.dtype(dtype)
         if value.dtype == dtype:
             return value
+        if is_complex(value.dtype) or is_complex(dtype):
+            return pairs.convert(self, value, dtype)
         if isinstance(value, Index) and dtype.kind in "iu":
             return Index(value.expr, dtype)
         return self.op("convert", value, dtype=dtype)
 
     def position(self, expr: Expr, dtype) -> Value:
         expr, dtype = as_expr(expr), np.dtype(dtype)
+        if is_complex(dtype):
+            return pairs.convert(self, self.position(expr, INT), dtype)
         return Index(expr, dtype) if expr.value is None else Const(expr.value, dtype)
 
     def index(self, value: Value) -> Expr:
@@ -163,11 +175,12 @@ class Builder:
         return self.op("select", cond, value, other, dtype=value.dtype)
 
     def load(self, buffer: str, offset: Expr, dtype) -> Value:
-        return self.define(Load(buffer, self.simplify(offset), np.dtype(dtype), self.pred))
+        return pairs.each(dtype, offset, lambda at, dtype: self.define(Load(buffer, self.simplify(at), dtype, self.pred)))
 
     def store(self, buffer: str, offset: Expr, value: Value, where: Value | None = None) -> None:
-        """Writes one element, here."""
-        self.put(Store(buffer, offset, value, where))
+        """Writes one element, here. Offsets count elements of the array, be they complex or not."""
+        for at, part in pairs.parts(value, offset):
+            self.put(Store(buffer, at, part, where))
 
     def simplify(self, expr: Expr) -> Expr:
         return self.box.simplify(as_expr(expr))
@@ -186,15 +199,18 @@ class Builder:
 
         if not loops:
             return element(())
-        acc, dtype = f"_a{self.tick()}", np.dtype(dtype)
+        pairs.check_fold(op, dtype)
+        sums = pairs.each(dtype, const(0), lambda _, dtype: Ref(f"_a{self.tick()}", dtype))
 
         def update(index):
-            self.put(Update(acc, element(index)))
+            for (_, acc), (_, part) in zip(pairs.parts(sums), pairs.parts(element(index)), strict=True):
+                self.put(Update(acc.name, part))
 
         home, fold = self.in_loop(loops, update)
-        fold.inits.append(Init(acc, op, dtype))
-        self.home[acc], self.born[acc] = home, fold.began
-        return Ref(acc, dtype)
+        for _, acc in pairs.parts(sums):
+            fold.inits.append(Init(acc.name, op, acc.dtype))
+            self.home[acc.name], self.born[acc.name] = home, fold.began
+        return sums
 
     def in_loop(self, extents: tuple[Expr, ...], run: Callable) -> tuple[Scope, Fold]:
         """Runs `run(index)` inside of a nest of loops: that of an earlier fold if it may join it, or a new one."""
@@ -264,6 +280,9 @@ def reads(value: Value | Expr | None):
     match value:
         case Ref(name):
             yield name
+        case Pair(re, im):
+            yield from reads(re)
+            yield from reads(im)
         case Index(expr):
             yield from expr.free
         case Load(_, offset, _, where):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from jax.extend.core import Var
 
 from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, maximum, minimum, mod, sym
-from sod2jax.ir.loops import Buffer, For, Index, Kernel, Let, Load, Op, Stmt, Store, Value
+from sod2jax.ir.loops import Buffer, For, Index, Kernel, Let, Load, Op, Stmt, Store, Value, stored
 from sod2jax.lowering.body import INT, Builder, Fold, Scope
 from sod2jax.lowering.canonical import Bound, canonical
 from sod2jax.lowering.pull import OUT, Puller, offset
@@ -163,7 +163,7 @@ class _Nest:
 
                 def keep(k):
                     place = [*home[:last], k[0], *home[last + 1 :]]
-                    b.put(Store(OUT, b.simplify(offset(place, self.shape)), self.puller.compute(v, tuple(place))))
+                    b.store(OUT, b.simplify(offset(place, self.shape)), self.puller.compute(v, tuple(place)))
 
                 if (key := ("kept", v)) not in b.scopes[0].memo:
                     b.scopes[0].memo[key] = True
@@ -175,7 +175,7 @@ class _Nest:
 
     def store(self, index: tuple[Expr, ...], at: Expr) -> None:
         root = self.group.root
-        self.builder.put(Store(OUT, at, self.puller.compute(root, index)))
+        self.builder.store(OUT, at, self.puller.compute(root, index))
 
     def outside(self) -> tuple[Stmt, ...]:
         return self.builder.scopes[0].statements()
@@ -190,8 +190,8 @@ class _Nest:
 
     def lowered(self) -> Lowered:
         reads = tuple(self.puller.names)
-        arguments = [Buffer(self.puller.names[v], self.graph.dtype(v), "r") for v in reads]
-        kernel = Kernel("loops", (*arguments, Buffer(OUT, self.dtype, "w")), (), (), self.var, self.extent, self.body)
+        arguments = [Buffer(self.puller.names[v], stored(self.graph.dtype(v)), "r") for v in reads]
+        kernel = Kernel("loops", (*arguments, Buffer(OUT, stored(self.dtype), "w")), (), (), self.var, self.extent, self.body)
         inplace = frozenset(
             v for v in reads if self.graph.dtype(v) == self.dtype and overwritable(self.body, self.puller.names[v], OUT)
         )

@@ -15,7 +15,8 @@ import numpy as np
 from jax.extend.core import Var
 
 from sod2jax.ir.expr import Expr, const, sym
-from sod2jax.ir.loops import Buffer, If, Index, Init, Kernel, Let, Load, Ref, Update, Value
+from sod2jax.ir.loops import Buffer, If, Index, Init, Kernel, Let, Load, Ref, Update, Value, stored
+from sod2jax.lowering import complex as pairs
 from sod2jax.lowering.body import BOOL, INT, Builder, Scope
 from sod2jax.lowering.canonical import canonical
 from sod2jax.lowering.loopnest import Lowered
@@ -33,6 +34,7 @@ class NestBuilder(Builder):
         super().__init__(box)
         self.var: str | None = None
         self.count: Expr = const(1)
+        self.written: set[str] = set()  # buffers whose elements change while the kernel runs
 
     @contextmanager
     def tasks(self, extents: Sequence[Expr]) -> Iterator[tuple[Expr, ...]]:
@@ -81,9 +83,10 @@ class NestBuilder(Builder):
         self.close()
         self.pred = before
 
-    def fresh(self, value: Value) -> Ref:
-        """`value`, computed here and now: its memory may hold something else elsewhere."""
-        name = f"_t{self.tick()}"
+    def define(self, value: Value) -> Ref:
+        if not (isinstance(value, Load) and value.buffer in self.written):
+            return super().define(value)
+        name = f"_t{self.tick()}"  # here and now: elsewhere the memory may hold something else
         self.home[name], self.born[name] = self.scopes[-1], self.clock
         self.put(Let(name, value))
         return Ref(name, value.dtype)
@@ -91,10 +94,21 @@ class NestBuilder(Builder):
     @contextmanager
     def accumulator(self, op: str, dtype) -> Iterator[tuple]:
         """`with b.accumulator("add", dtype) as (update, result)`: update(value) within loops, result() after them."""
-        name, dtype = f"_a{self.tick()}", np.dtype(dtype)
-        self.home[name], self.born[name] = self.scopes[-1], self.clock
-        self.put(Init(name, op, dtype))
-        yield (lambda value: self.put(Update(name, value))), (lambda: Ref(name, dtype))
+        pairs.check_fold(op, dtype)
+
+        def init(_, dtype):
+            name = f"_a{self.tick()}"
+            self.home[name], self.born[name] = self.scopes[-1], self.clock
+            self.put(Init(name, op, dtype))
+            return Ref(name, dtype)
+
+        sums = pairs.each(dtype, const(0), init)
+
+        def update(value):
+            for (_, acc), (_, part) in zip(pairs.parts(sums), pairs.parts(value), strict=True):
+                self.put(Update(acc.name, part))
+
+        yield update, lambda: sums
 
 
 @dataclass(eq=False)
@@ -110,7 +124,7 @@ class Array:
 
     def __init__(self, builder: NestBuilder, name: str, shape: tuple[Expr, ...], dtype: np.dtype):
         self.builder, self.name, self.shape, self.dtype = builder, name, shape, dtype
-        self.is_read = False
+        builder.written.add(name)
 
     def _at(self, index: Sequence[Expr]) -> Expr:
         return self.builder.simplify(offset(tuple(index), self.shape))
@@ -118,9 +132,8 @@ class Array:
     def store(self, index: Sequence[Expr], value: Value, where: Value | None = None) -> None:
         self.builder.store(self.name, self._at(index), value, where)
 
-    def load(self, index: Sequence[Expr], where: Value | None = None) -> Value:
-        self.is_read = True
-        return self.builder.fresh(Load(self.name, self._at(index), self.dtype, where))
+    def load(self, index: Sequence[Expr]) -> Value:
+        return self.builder.load(self.name, self._at(index), self.dtype)
 
 
 def lower_nest(graph: Graph, group: Group, buffers: Collection[Var]) -> Lowered:
@@ -134,7 +147,7 @@ def lower_nest(graph: Graph, group: Group, buffers: Collection[Var]) -> Lowered:
     body = (*builder.scopes[0].statements(), *builder.scopes[-1].statements())
     reads = tuple(puller.names)
     over = set(record.overwrites or ())
-    arguments = [Buffer(puller.names[v], graph.dtype(v), "r") for v in reads]
-    arguments += [Buffer(o.name, o.dtype, "rw" if k in over else "w") for k, o in enumerate(outs)]
+    arguments = [Buffer(puller.names[v], stored(graph.dtype(v)), "r") for v in reads]
+    arguments += [Buffer(o.name, stored(o.dtype), "rw" if k in over else "w") for k, o in enumerate(outs)]
     kernel = Kernel("nest", tuple(arguments), (), (), builder.var, builder.count, body)
     return Lowered(canonical(kernel), reads, builder.count, work_of(kernel))

@@ -19,6 +19,7 @@ import numpy as np
 from sod2jax.errors import Sod2Error
 from sod2jax.ir.check_kernel import accesses, first_touch, kernel_problems
 from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, sym
+from sod2jax.ir.loops import stored
 from sod2jax.ir.program import Cond, Guard, Program, Slot
 
 ALIGN = 64
@@ -156,7 +157,7 @@ def _step(p: Program, step) -> Iterator[str]:
     for n, buffer in zip(step.slots, kernel.buffers, strict=False):
         if not 0 <= n < len(p.slots):
             yield f"slot {n} does not exist"
-        elif np.dtype(p.slots[n].dtype) != np.dtype(buffer.dtype):
+        elif stored(p.slots[n].dtype) != np.dtype(buffer.dtype):
             yield f"slot {n} holds {p.slots[n].dtype}, but {kernel.name} takes {buffer.name} as {buffer.dtype}"
     for k in step.prepare:
         if not 0 <= k < len(p.inputs):

@@ -201,6 +201,12 @@ SCALAR_OPS = {
 }  # fmt: skip
 
 
+def stored(dtype) -> np.dtype:
+    """The dtype of a kernel's buffer that holds elements of `dtype`: complex numbers lie as pairs of reals."""
+    dtype = np.dtype(dtype)
+    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
+
+
 def identity(op: str, dtype: np.dtype):
     """The neutral element of fold `op` in `dtype`, as a Python scalar."""
     dtype = np.dtype(dtype)

@@ -42,7 +42,8 @@ UNARY = {
     p.tanh_p: ("tanh", 16), p.logistic_p: ("logistic", 16), p.erf_p: ("erf", 20), p.erfc_p: ("erfc", 30),
     p.sin_p: ("sin", 20), p.cos_p: ("cos", 20), p.tan_p: ("tan", 30), p.asin_p: ("asin", 20), p.acos_p: ("acos", 20),
     p.atan_p: ("atan", 20), p.sinh_p: ("sinh", 20), p.cosh_p: ("cosh", 20), p.asinh_p: ("asinh", 30),
-    p.acosh_p: ("acosh", 30), p.atanh_p: ("atanh", 30), p.population_count_p: ("popcount", 1), p.clz_p: ("clz", 1),
+    p.acosh_p: ("acosh", 30), p.atanh_p: ("atanh", 30),
+    p.real_p: ("real", 0), p.imag_p: ("imag", 0), p.conj_p: ("conj", 1), p.population_count_p: ("popcount", 1), p.clz_p: ("clz", 1),
 }  # fmt: skip
 BINARY = {
     p.add_p: ("add", 1), p.sub_p: ("sub", 1), p.mul_p: ("mul", 1), p.div_p: ("div", 4), p.rem_p: ("rem", 8),
@@ -50,7 +51,7 @@ BINARY = {
     p.and_p: ("and", 1), p.or_p: ("or", 1), p.xor_p: ("xor", 1), p.shift_left_p: ("shift_left", 1),
     p.shift_right_logical_p: ("shift_right_logical", 1), p.shift_right_arithmetic_p: ("shift_right_arithmetic", 1),
     p.eq_p: ("eq", 1), p.ne_p: ("ne", 1), p.lt_p: ("lt", 1), p.le_p: ("le", 1), p.gt_p: ("gt", 1), p.ge_p: ("ge", 1),
-    p.add_jaxvals_p: ("add", 1),
+    p.add_jaxvals_p: ("add", 1), p.complex_p: ("complex", 0),
 }  # fmt: skip
 
 

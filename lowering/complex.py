@@ -259,7 +259,7 @@ def square(z: Complex) -> Complex:
 
 def sign(z: Complex) -> Complex:
     size = abs(z)
-    return size.equals(0.0).where(z.number(0), Complex(z.re / size, z.im / size))
+    return size.equals(0.0).where(z, Complex(z.re / size, z.im / size))
 
 
 def lexicographic(name: str):
@@ -290,7 +290,8 @@ def exp2(z: Complex) -> Complex:
 def expm1(z: Complex) -> Complex:
     e, half = z.re.op("expm1"), (z.im * 0.5).op("sin")
     less = half * half * -2.0  # cos - 1
-    return Complex(e * z.im.op("cos") + less, z.re.op("exp") * z.im.op("sin"))
+    im = z.re.op("exp") * z.im.op("sin")
+    return Complex(e * z.im.op("cos") + less, z.im.equals(0.0).where(0.0, im))
 
 
 def logistic(z: Complex) -> Complex:
@@ -320,7 +321,7 @@ def tanh(z: Complex) -> Complex:
     up, down = (a + a).op("expm1"), (-(a + a)).op("expm1")
     cos, sin = b.op("cos"), b.op("sin")
     square = a * a
-    sum_ = (square < 1e-8).where(square, up + down)
+    sum_ = (square < float(a.info.eps)).where(square * 4.0, up + down)
     below = sum_ + cos * cos * 4.0
     above = cos * sin * 4.0
     re = sum_.equals(INF).where(a.const(1.0).with_sign_of(a), (up - down) / below)
@@ -444,14 +445,18 @@ def log1p(z: Complex) -> Complex:
 
 
 def power(z: Complex, w: Complex) -> Complex:
-    """exp(w log z); 0 to a power of no imaginary part is 0, or 1 for the power 0."""
-    size = z.re * z.re + z.im * z.im
+    """exp(w log z), with the limits for a real power of 0 and of infinity; z**0 and 1**w are 1."""
+    size = abs(z)
     angle = z.im.op("atan2", z.re)
-    factor = size.op("pow", w.re * 0.5) * (-w.im * angle).op("exp")
-    q = w.re * angle + w.im * 0.5 * size.op("log")
-    origin = size.equals(0.0) & w.im.equals(0.0) & (w.re >= 0.0)
-    zero = Complex(w.re.equals(0.0).where(w.re.const(1.0), 0.0), w.re.const(0.0))
-    return origin.where(zero, Complex(factor * q.op("cos"), factor * q.op("sin")))
+    factor = size.op("pow", w.re) * (-w.im * angle).op("exp")
+    q = w.re * angle + w.im * size.op("log")
+    real = w.im.equals(0.0)
+    zero, one = z.number(0), z.number(1)
+    result = Complex(factor * q.op("cos"), factor * q.op("sin"))
+    pole = z.re.equals(INF) & z.im.equals(0.0) & real
+    result = (pole & (w.re > 0.0)).where(z.number(INF), result)
+    result = (pole & (w.re < 0.0) | (size.equals(0.0) & real & (w.re > 0.0))).where(zero, result)
+    return ((w.re.equals(0.0) & real) | (z.re.equals(1.0) & z.im.equals(0.0))).where(one, result)
 
 
 # -- inverse functions
@@ -532,7 +537,7 @@ FUNCTIONS: dict[str, Callable[..., Real | Complex]] = {
     "complex": Complex,
     "real": lambda z: z.re,
     "imag": lambda z: z.im,
-    "conj": lambda z: Complex(z.re, -z.im),
+    "conj": lambda z: Complex(z.re, -z.im) if isinstance(z, Complex) else Complex(z, z.const(0.0)),
     "add": lambda z, w: z + w,
     "sub": lambda z, w: z - w,
     "mul": lambda z, w: z * w,

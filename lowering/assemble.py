@@ -1,237 +1,281 @@
-"""From groups to the Program: a kernel and a step per group, slots with lifetimes, the arena's plan.
+"""From pieces to the Program: steps with their slots, lifetimes, the arena's plan.
 
-* Equal kernels are kept once.
-* What depends on parameters alone lies in cached slots and is filled by prepare steps, which come first.
-* An output overwrites a buffer that dies in its step, where its kernel allows it (`Lowered.inplace`).
+* Equal kernels are kept once, and an operand that several anchors pack alike is packed once.
+* What depends on parameters alone lies in cached slots and is filled by prepare steps, which come first. What a loop computes from
+  its constants alone comes before the loop.
+* States of a loop lie in one slot each. A new state is written over the old one where nothing reads that any more; else into a slot
+  of its own, and the two change places.
+* All branches write the same slots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jax.extend.core import Var
 
-from sod2jax.analyse.liveness import lives
 from sod2jax.ir.expr import Expr, const
-from sod2jax.ir.loops import Kernel
-from sod2jax.ir.program import Input, Output, Program, Slot, Step
-from sod2jax.lowering.anchors import NeedsBuffer, Panels, lower_anchor, lower_packing
-from sod2jax.lowering.loopnest import Lowered, lower_loops
-from sod2jax.lowering.targets import Target
-from sod2jax.plan import memory
-from sod2jax.plan.fuse import Group, fuse
+from sod2jax.ir.loops import Buffer, Kernel
+from sod2jax.ir.program import AnyStep, Branch, Extern, Host, HostCall, Input, Loop, Output, Program, Slot, Step
+from sod2jax.lowering.anchors import Panels
+from sod2jax.lowering.arena import place
+from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, Lowering, LoopPiece, What
+from sod2jax.lowering.states import merge_states
 from sod2jax.plan.graph import Graph
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A group with its kernel; `writes` is what its last buffer holds."""
+@dataclass(eq=False)
+class Block:
+    """One list of steps while it is laid out; `of` says in which slot something lies."""
 
-    group: Group
-    lowered: Lowered
-    writes: Var | Panels
-    elements: Expr
+    lowering: Lowering
+    parent: Block | None = None
+    repeats: bool = False  # the body or the condition of a loop
+    of: dict[What, int] = field(default_factory=dict)
+    results: dict[Var, int] = field(default_factory=dict)  # slots that outputs must lie in
+    steps: list[AnyStep] = field(default_factory=list)
 
+    @property
+    def depth(self) -> int:
+        return 0 if self.parent is None else self.parent.depth + 1
 
-def lower(graph: Graph, target: Target, disable: frozenset[str] = frozenset()) -> list[Piece]:
-    """Kernels of all groups, in running order."""
-    stored: frozenset[Var] = frozenset()
-    while True:
-        groups = fuse(graph, disable, stored)
-        try:
-            return [_piece(graph, g, _buffers(graph, groups), target) for g in groups]
-        except NeedsBuffer as need:
-            if need.var in stored:
-                raise
-            stored |= {need.var}
-
-
-def _buffers(graph: Graph, groups: Sequence[Group]) -> set[Var]:
-    return {*graph.jaxpr.invars, *graph.jaxpr.constvars, *(g.root for g in groups if g.packs is None)}
+    def final(self, what: What) -> What:
+        """What the memory of `what` holds in the end."""
+        heir = self.lowering.heir
+        while what in heir:
+            what = heir[what]
+        return what
 
 
-def _piece(graph: Graph, group: Group, buffers: set[Var], target: Target) -> Piece:
-    if group.packs is not None:
-        lowered, elements = lower_packing(graph, group, buffers, target)
-        return Piece(group, lowered, Panels(group.packs.eqn), elements)
-    lowered = lower_anchor(graph, group, buffers, target) if group.anchor else lower_loops(graph, group, buffers)
-    return Piece(group, lowered, group.root, graph.size(group.root))
-
-
-class _Slots:
-    """Slots by what they hold, while steps are laid out."""
-
-    def __init__(self, graph: Graph, pieces: Sequence[Piece]):
-        self.graph, self.pieces = graph, pieces
+class Assembler:
+    def __init__(self, lowering: Lowering):
         self.slots: list[Slot] = []
-        self.of: dict[object, int] = {}
         self.constants: list[np.ndarray] = []
+        self.hosts: list[Host] = []
+        self.kernels: dict[Kernel | Extern, int] = {}
+        self.prepare: list[Step] = []
+        self.overwritable: dict[int, tuple[int, ...]] = {}  # slot: those that its kernel reads and it may lie over
+        self.depth: list[int] = []  # of the block that writes a slot; 0: main
+        self.roots: dict[int, frozenset[int]] = {}  # slots of parameters and of what was prepared from them: which inputs
+        self.packed: dict[object, int] = {}
         self.counts: dict[str, int] = {}
+        self.main = Block(lowering)
+        graph = lowering.graph
         self.outputs = {v: i for i, v in reversed(list(enumerate(graph.jaxpr.outvars))) if isinstance(v, Var)}
+        self.run(self.main)
 
-    def add(self, what, kind: str, dtype, shape, elements: Expr, name: str, index: int | None = None) -> int:
+    # -- slots
+
+    def add(self, kind: str, dtype, shape, elements: Expr, name: str, index: int | None = None, depth: int = 0) -> int:
         if index is None:
             index = self.counts.get(kind, 0)
             self.counts[kind] = index + 1
-        self.of[what] = len(self.slots)
         self.slots.append(Slot(kind, index, dtype, shape, elements * dtype.itemsize, name=name))
-        return self.of[what]
+        self.depth.append(depth)
+        return len(self.slots) - 1
 
-    def get(self, what) -> int:
+    def get(self, block: Block, what: What) -> int:
         """The slot of something that is read: made already, or an input or constant."""
-        if what in self.of:
-            return self.of[what]
-        graph = self.graph
-        shape, dtype = graph.shape(what), graph.dtype(what)
+        if what in block.of:
+            return block.of[what]
+        graph = block.lowering.graph
+        shape, dtype, size = graph.shape(what), graph.dtype(what), graph.size(what)
         if what in graph.consts:
             self.constants.append(np.ascontiguousarray(graph.consts[what]))
-            return self.add(what, "constant", dtype, shape, graph.size(what), f"const{len(self.constants) - 1}")
-        number = graph.jaxpr.invars.index(what)
-        return self.add(what, "input", dtype, shape, graph.size(what), f"arg{number}", number)
-
-    def make(self, piece: Piece) -> int:
-        """The slot that a step writes."""
-        what, group = piece.writes, piece.group
-        if isinstance(what, Panels):
-            dtype, shape, name = self.graph.dtype(group.root), (piece.elements,), f"packed{what.eqn}"
+            number = self.add("constant", dtype, shape, size, f"const{len(self.constants) - 1}")
+            self.roots[number] = frozenset()
         else:
-            dtype, shape, name = self.graph.dtype(what), self.graph.shape(what), f"v{self.graph.maker[what]}"
-        if what in self.outputs:
-            return self.add(what, "output", dtype, shape, piece.elements, name, self.outputs[what])
-        return self.add(what, "cached" if group.prepare else "arena", dtype, shape, piece.elements, name)
+            position = graph.jaxpr.invars.index(what)
+            number = self.add("input", dtype, shape, size, f"arg{position}", position)
+            if position in graph.parameters:
+                self.roots[number] = frozenset({position})
+        block.of[what] = number
+        return number
+
+    def make(self, block: Block, what: What, elements: Expr | None = None, cached: bool = False) -> int:
+        """The slot that a step writes."""
+        graph, final = block.lowering.graph, block.final(what)
+        if what in block.of:
+            return block.of[what]
+        if isinstance(what, Panels):
+            dtype, shape, name = graph.dtype(graph.eqns[what.eqn].outvars[0]), (elements,), f"packed{what.eqn}"
+        else:
+            dtype, shape, name = graph.dtype(what), graph.shape(what), f"v{graph.maker.get(what, 0)}"
+            elements = graph.size(what) if elements is None else elements
+        if final in block.results:
+            number = block.results[final]
+        elif block is self.main and final in self.outputs:
+            number = self.add("output", dtype, shape, elements, name, self.outputs[final])
+        else:
+            number = self.add("cached" if cached else "arena", dtype, shape, elements, name, depth=block.depth)
+        block.of[what] = number
+        if what is not final:
+            block.of[final] = number
+        return number
+
+    # -- steps
+
+    def run(self, block: Block) -> Block:
+        for piece in sorted(block.lowering.pieces, key=lambda p: not p.group.prepare):
+            match piece:
+                case KernelPiece():
+                    self.kernel(block, piece)
+                case CallPiece():
+                    self.call(block, piece)
+                case LoopPiece():
+                    self.loop(block, piece)
+                case BranchPiece():
+                    self.branch(block, piece)
+        return block
+
+    def take_over(self, block: Block, writes: Sequence[What]) -> None:
+        """Results that overwrite an operand lie in its slot."""
+        heir = block.lowering.heir
+        for x in [x for x, out in heir.items() if out in writes and x in block.of]:
+            block.of[heir[x]] = block.of[x]
+
+    def kernel(self, block: Block, piece: KernelPiece) -> None:
+        lowered = piece.lowered
+        reads = tuple(self.get(block, r) for r in lowered.reads)
+        packs = (lowered.bound, reads) if piece.group.packs is not None else None
+        if packs in self.packed:
+            block.of[piece.writes[0]] = self.packed[packs]
+            return
+        home, needs = block, None
+        if piece.group.prepare:
+            home, needs = self.home(block, reads)
+            static = all(e.value is not None for e in (*piece.elements, *lowered.bound.sizes))
+            needs = needs if static else None
+        self.take_over(block, piece.writes)
+        made = [self.make(block, w, e, needs is not None) for w, e in zip(piece.writes, piece.elements, strict=True)]
+        if packs and needs is not None:
+            self.packed[packs] = made[0]
+        for number in made if piece.group.prepare else ():
+            self.depth[number] = home.depth
+            if needs is not None:
+                self.roots[number] = needs
+        step = Step(
+            self.kernels.setdefault(lowered.bound.kernel, len(self.kernels)),
+            (*reads, *made), lowered.bound.sizes, lowered.extent, lowered.work, lowered.scratch,
+            tuple(sorted(needs)) if needs else (), describe(block.lowering.graph, piece),
+        )  # fmt: skip
+        (home.steps if needs is None else self.prepare).append(step)
+        self.overwritable[made[0]] = tuple(s for what, s in zip(lowered.reads, reads, strict=True) if what in lowered.inplace)
+
+    def home(self, block: Block, reads: Sequence[int]) -> tuple[Block, frozenset[int] | None]:
+        """The outermost block that something invariant can stand in, and the inputs it is made of if it is made of parameters
+        alone."""
+        if all(r in self.roots for r in reads):
+            needs = frozenset().union(*(self.roots[r] for r in reads))
+            if needs:
+                return self.main, needs
+        while block.repeats and all(self.depth[r] < block.depth for r in reads):
+            block = block.parent
+        return block, None
+
+    def call(self, block: Block, piece: CallPiece) -> None:
+        graph, call = block.lowering.graph, piece.call
+        reads = tuple(self.get(block, r) for r in piece.reads)
+        self.take_over(block, piece.writes)
+        writes = tuple(self.make(block, w) for w in piece.writes)
+        source = str(graph.eqns[piece.group.whole].primitive)
+        if isinstance(call, Host):
+            self.hosts.append(call)
+            block.steps.append(HostCall(len(self.hosts) - 1, reads, writes, source))
+            return
+        kernel = extern(call.name, [graph.dtype(v) for v in piece.reads], [graph.dtype(v) for v in piece.writes], len(call.sizes))
+        number = self.kernels.setdefault(kernel, len(self.kernels))
+        block.steps.append(Step(number, (*reads, *writes), call.sizes, call.extent, call.work, call.scratch, source=source))
+
+    def loop(self, block: Block, piece: LoopPiece) -> None:
+        form, graph = piece.loop, block.lowering.graph
+        consts = [self.get(block, v) for v in form.consts]
+        self.take_over(block, piece.writes)
+        state = [self.make(block, v) for v in piece.writes]
+        body = Block(piece.body, block, repeats=True)
+        variables = piece.body.graph.jaxpr.invars
+        body.of.update(zip(variables, (*consts, *state)))  # noqa: B905 (the counter follows)
+        counter = None
+        if variables[-1] in piece.body.graph.users:
+            counter = self.add("arena", np.dtype(np.int64), (), const(1), "counter", depth=body.depth)
+            body.of[variables[-1]] = counter
+        before = [self.depth[s] for s in state]
+        for s in state:
+            self.depth[s] = body.depth  # it changes with each iteration: nothing that reads it stands outside
+        self.run(body)
+        new = [self.get(body, v) for v in piece.body.graph.jaxpr.outvars]
+        test, pred = Block(piece.cond, block, repeats=True) if piece.cond else None, None
+        if test is not None:
+            consts = [self.get(block, v) for v in form.cond_consts]
+            test.of.update(zip(piece.cond.graph.jaxpr.invars, (*consts, *state), strict=True))
+            self.run(test)
+            pred = self.get(test, piece.cond.graph.jaxpr.outvars[0])
+        for s, depth in zip(state, before, strict=True):
+            self.depth[s] = depth
+        steps, swaps = merge_states(body.steps, list(zip(state, new, strict=True)), list(self.kernels), self.overwritable)
+        source = str(graph.eqns[piece.group.whole].primitive)
+        condition = tuple(test.steps) if test is not None else ()
+        block.steps.append(Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), source))
+
+    def branch(self, block: Block, piece: BranchPiece) -> None:
+        form = piece.branch
+        index = self.get(block, form.index)
+        operands = [self.get(block, v) for v in form.operands]
+        made = [self.make(block, v) for v in piece.writes]
+        branches = []
+        for body in piece.bodies:
+            jaxpr = body.graph.jaxpr
+            inner = Block(body, block, results=dict(zip(jaxpr.outvars, made, strict=True)))
+            inner.of.update(zip(jaxpr.invars, operands, strict=True))
+            branches.append(tuple(self.run(inner).steps))
+        block.steps.append(Branch(index, tuple(branches), str(block.lowering.graph.eqns[piece.group.whole].primitive)))
+
+
+def extern(name: str, reads: Sequence[np.dtype], writes: Sequence[np.dtype], sizes: int) -> Extern:
+    """The signature of a kernel of the runtime's own."""
+    buffers = [Buffer(f"x{k}", dtype, "r") for k, dtype in enumerate(reads)]
+    buffers += [Buffer(f"out{k}", dtype, "w") for k, dtype in enumerate(writes)]
+    return Extern(name, tuple(buffers), tuple(f"n{k}" for k in range(sizes)))
 
 
 def assemble(
     name: str,
-    graph: Graph,
-    pieces: Sequence[Piece],
+    lowering: Lowering,
     inputs: Sequence[Input],
     samples: Sequence[Mapping[str, int]],
     disable: frozenset[str] = frozenset(),
     **rest,
 ) -> Program:
-    """The Program of `pieces`; `samples` are sizes to plan the arena for, the most important one last."""
-    pieces = sorted(_once(pieces), key=lambda p: not p.group.prepare)
-    table = _Slots(graph, pieces)
-    kernels: dict[Kernel, int] = {}
-    steps: list[Step] = []
-    roots: dict[object, frozenset[int]] = {v: frozenset({i}) for i, v in enumerate(graph.jaxpr.invars)}
-    for piece in pieces:
-        lowered = piece.lowered
-        reads = tuple(map(table.get, lowered.reads))
-        needs = frozenset().union(*(roots.get(r, frozenset()) for r in lowered.reads))
-        written = table.make(piece)
-        if piece.group.prepare:
-            roots[piece.writes] = needs
-        number = kernels.setdefault(lowered.bound.kernel, len(kernels))
-        prepare = tuple(sorted(needs)) if piece.group.prepare else ()
-        steps.append(
-            Step(
-                number,
-                (*reads, written),
-                lowered.bound.sizes,
-                lowered.extent,
-                lowered.work,
-                lowered.scratch,
-                prepare,
-                describe(graph, piece),
-            )
-        )
-    slots = _lifetimes(table.slots, steps)
-    slots, steps, kernels_, arena = _arena(slots, steps, list(kernels), pieces, samples, "memory" in disable)
+    """The Program of `lowering`; `samples` are sizes to plan the arena for, the most important one last."""
+    made = Assembler(lowering)
+    steps = (*made.prepare, *made.main.steps)
+    placed = place(made.slots, steps, list(made.kernels), made.overwritable, samples, "memory" in disable)
     return Program(
         name=name,
         inputs=tuple(inputs),
-        outputs=tuple(_output(graph, table, v) for v in graph.jaxpr.outvars),
-        slots=tuple(slots),
-        steps=tuple(steps),
-        kernels=tuple(replace(k, name=f"{k.name}_{i}") for i, k in enumerate(kernels_)),
-        constants=tuple(table.constants),
-        arena=arena,
+        outputs=tuple(_output(made, v) for v in lowering.graph.jaxpr.outvars),
+        slots=placed.slots,
+        steps=placed.steps,
+        kernels=tuple(k if isinstance(k, Extern) else replace(k, name=f"{k.name}_{i}") for i, k in enumerate(placed.kernels)),
+        constants=tuple(made.constants),
+        hosts=tuple(made.hosts),
+        arena=placed.arena,
         **rest,
     )
 
 
-def _once(pieces: Sequence[Piece]) -> list[Piece]:
-    """The pieces, where an operand that several anchors pack alike is packed once."""
-    packed: dict[object, Panels] = {}
-    same: dict[object, Panels] = {}
-    kept = []
-    for piece in pieces:
-        lowered = piece.lowered
-        if any(r in same for r in lowered.reads):
-            piece = replace(piece, lowered=replace(lowered, reads=tuple(same.get(r, r) for r in lowered.reads)))
-        if isinstance(piece.writes, Panels):
-            key = lowered.bound, lowered.reads
-            if key in packed:
-                same[piece.writes] = packed[key]
-                continue
-            packed[key] = piece.writes
-        kept.append(piece)
-    return kept
-
-
-def _output(graph: Graph, table: _Slots, v) -> Output:
-    shape, dtype = graph.shape(v), graph.dtype(v)
-    if v in table.of and table.slots[table.of[v]].kind == "output":
-        return Output(dtype, shape, table.of[v])
+def _output(made: Assembler, v: Var) -> Output:
+    graph: Graph = made.main.lowering.graph
+    shape, dtype, slot = graph.shape(v), graph.dtype(v), made.main.of.get(v)
+    if slot is not None and made.slots[slot].kind == "output":
+        return Output(dtype, shape, slot)
     return Output(dtype, shape, None, forward=graph.jaxpr.invars.index(v))
 
 
-def describe(graph: Graph, piece: Piece) -> str:
+def describe(graph: Graph, piece: KernelPiece) -> str:
     """The eqns of a group, for people."""
     if piece.group.packs is not None:
         return f"pack {graph.eqns[piece.group.packs.eqn].primitive} operand"
     return " ".join(str(graph.eqns[i].primitive) for i in piece.group.members)
-
-
-def _lifetimes(slots: Sequence[Slot], steps: Sequence[Step]) -> list[Slot]:
-    given = [i for i, slot in enumerate(slots) if slot.kind in ("input", "constant")]
-    found = lives([(step.slots[:-1], step.slots[-1:]) for step in steps], given)
-    return [replace(slot, first=found[i].first, last=found[i].last) for i, slot in enumerate(slots)]
-
-
-def _arena(slots, steps, kernels, pieces, samples, plain: bool):
-    """Places the arena slots; with `plain` (memory planning disabled) each gets a place of its own."""
-    numbers = [i for i, s in enumerate(slots) if s.kind == "arena"]
-    position = {s: k for k, s in enumerate(numbers)}
-    heirs: list[tuple[int, int]] = []
-    if not plain:
-        taken: set[int] = set()
-        for t, (step, piece) in enumerate(zip(steps, pieces, strict=True)):
-            written = step.slots[-1]
-            if written not in position:
-                continue
-            for what, s in zip(piece.lowered.reads, step.slots[:-1], strict=True):
-                dies = s in position and slots[s].last == t and s not in taken and slots[s].nbytes == slots[written].nbytes
-                if dies and what in piece.lowered.inplace and step.slots.count(s) == 1:
-                    heirs.append((position[s], position[written]))
-                    taken.add(s)
-                    break
-    over = {(numbers[a], numbers[b]) for a, b in heirs}
-    end = len(steps)
-    buffers = [memory.Buffer(slots[i].nbytes, 0 if plain else slots[i].first, end if plain else slots[i].last) for i in numbers]
-    merged, owner = memory.share(buffers, heirs)
-    placement = memory.place(merged, samples)
-    slots = list(slots)
-    for k, i in enumerate(numbers):
-        slots[i] = replace(slots[i], offset=placement.offsets[owner[k]])
-    steps, kernels = _mark_inplace(steps, kernels, over)
-    return slots, steps, kernels, placement.arena if numbers else const(0)
-
-
-def _mark_inplace(steps, kernels, over):
-    """Kernels whose output lies over an input say so, since others assume that buffers do not overlap."""
-    table: dict[Kernel, int] = {}
-    result = []
-    for step in steps:
-        kernel = kernels[step.kernel]
-        written = step.slots[-1]
-        names = {b.name for b, s in zip(kernel.buffers, step.slots, strict=True) if (s, written) in over}
-        if names:
-            *reads, out = kernel.buffers
-            kernel = replace(kernel, buffers=(*reads, replace(out, inplace=names.pop())))
-        result.append(replace(step, kernel=table.setdefault(kernel, len(table))))
-    return result, list(table)

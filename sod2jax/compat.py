@@ -64,6 +64,14 @@ def scan_signature(consts: int, carried: int) -> dict[str, Any]:
     return {"ft_in": ft.pack((of_consts, of_carry, nothing)), "ft_out": ft.pack((of_carry, nothing))}
 
 
+def scan_counts(params) -> tuple[int, int]:
+    """How many operands of a `scan` are constants, and how many are carried; the inverse of `scan_signature`."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
 # -- arguments
 
 

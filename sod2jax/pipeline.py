@@ -18,10 +18,10 @@ from sod2jax.ir import check, text
 from sod2jax.ir.facts import facts_text
 from sod2jax.ir.program import Input, Program
 from sod2jax.lowering import jit, targets
-from sod2jax.lowering.assemble import assemble, lower
+from sod2jax.lowering.assemble import assemble
+from sod2jax.lowering.pieces import Lowerer
 from sod2jax.ops.outputs import separate
 from sod2jax.options import Options
-from sod2jax.plan.graph import Graph
 from sod2jax.trace import Traced
 
 SAMPLES = (64, 256)  # sizes that the arena is planned for where a call gave none
@@ -42,12 +42,11 @@ class Executable:
             self.rewritten = separate(rewrite.run(traced.closed_jaxpr, box))
         refuse_unsupported(self.rewritten)
         with self._timed("lower"):
-            graph = Graph(self.rewritten, box, parameters(traced))
-            pieces = lower(graph, self.target, disable)
+            lowering = Lowerer(box, self.target, disable).lower(self.rewritten, parameters(traced))
         with self._timed("plan"):
             inputs = [Input(x.path, np.dtype(x.dtype), x.shape) for x in traced.inputs]
             rest = {"symbols": traced.symbols, "guards": traced.guards(), "bounds": traced.bounds}
-            self.program: Program = assemble(traced.name, graph, pieces, inputs, samples(traced), disable, **rest)
+            self.program: Program = assemble(traced.name, lowering, inputs, samples(traced), disable, **rest)
         if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
             with self._timed("check"):
                 check.check(self.program, samples=20)
@@ -131,6 +130,9 @@ def refuse_unsupported(closed) -> None:
     """Names the first eqn that has no loop rule; nothing is computed half."""
     for eqn in closed.jaxpr.eqns:
         record = ops.of(eqn.primitive)
-        if record is None or record.pull is None:
+        if record is not None and record.control is not None:
+            for body in record.control(eqn).bodies:
+                refuse_unsupported(body)
+        if record is None or (record.pull is None and not record.whole):
             shapes = ", ".join(v.aval.str_short() for v in eqn.invars[:4])
             raise unsupported_primitive(eqn.primitive.name, compat.user_line(eqn), detail=shapes)

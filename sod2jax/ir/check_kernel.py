@@ -167,7 +167,8 @@ def first_touch(kernel: Kernel, buffer: str) -> str | None:
 
     def reads(v) -> bool:
         if isinstance(v, Load):
-            return v.buffer == buffer or reads(v.where)
+            # A read under a mask may be of what an earlier iteration wrote: a running sum begins without it.
+            return (v.buffer == buffer and v.where is None) or reads(v.where)
         return isinstance(v, Op) and any(map(reads, v.args))
 
     return first(kernel.body)

@@ -180,6 +180,23 @@ def walk(steps: Sequence[AnyStep]) -> Iterator[AnyStep]:
             yield from walk(block)
 
 
+def uses(step: AnyStep, kernels: Sequence[Kernel | Extern]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The slots that a step reads and writes, without those of the steps that it holds."""
+    match step:
+        case Step():
+            access = [(b.access, s) for b, s in zip(kernels[step.kernel].buffers, step.slots, strict=True)]
+            return tuple(s for a, s in access if a != "w"), tuple(s for a, s in access if a != "r")
+        case HostCall():
+            return step.reads, step.writes
+        case Branch():
+            return (step.index,), ()
+        case Loop():
+            states = tuple(s for pair in step.swaps for s in pair)
+            counter = () if step.counter is None else (step.counter,)
+            return states, (*counter, *states)
+    raise TypeError(f"{step!r} is no step")
+
+
 @dataclass(frozen=True)
 class Program:
     name: str

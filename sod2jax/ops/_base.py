@@ -18,10 +18,11 @@ A family of primitives stands in one file of this folder, regular families as ta
 * `decompose`: the same in simpler primitives, as a JAX function `decompose(*operands, **params)`; traced and inlined like a call.
   NotImplemented instead of a result leaves the eqn as it is.
 * `nest`: for what no `pull` can say (scatter, running sums): `nest(b, outs, *operands, **params)` writes the loops itself; see `Nest`.
-* `overwrites`: {output: operand} whose memory the eqn updates in place; a copy comes first where the operand is needed elsewhere.
+* `overwrites`: {output: operand}, or a function from the eqn to it, whose memory the eqn updates in place; a copy comes first
+  where the operand is needed elsewhere.
 * `extern`: for kernels of the runtime's own (sort): `extern(outs, ins, **params) -> ExternCall`, given shapes and dtypes.
 * `host`: for libraries: `host(**params) -> (*arrays) -> arrays`, a NumPy function, called without knowledge of sizes beforehand.
-* `control`: "loop" or "branch": the eqn holds jaxprs that run as steps of their own (see `ops.control`).
+* `control`: the eqn holds jaxprs that run as steps of their own: `control(eqn)` gives its `ops.control.Loop` or `Branch`.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Array(Protocol):
     dtype: np.dtype
 
     def store(self, index: Sequence[Expr], value: Value, where: Value | None = None) -> None: ...
-    def load(self, index: Sequence[Expr], where: Value | None = None) -> Value: ...  # what was stored last
+    def load(self, index: Sequence[Expr]) -> Value: ...  # what was stored last
 
 
 class Nest(Body, Protocol):
@@ -111,6 +112,9 @@ class Nest(Body, Protocol):
 
     def tasks(self, extents: Sequence[Expr]) -> AbstractContextManager[tuple[Expr, ...]]: ...
     def loop(self, extent: Expr, kind: str = "serial") -> AbstractContextManager[Expr]: ...
+    def elements(self, shape: Sequence[Expr]) -> AbstractContextManager[tuple[Expr, ...]]: ...  # tasks; the last axis in vectors
+    def when(self, cond: Value) -> AbstractContextManager[None]: ...  # cond must not vary in a vector loop
+    def accumulator(self, op: str, dtype: np.dtype) -> AbstractContextManager[tuple]: ...  # (update(value), result() after loops)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +141,25 @@ class OpDef:
     inner: str | None = None
     decompose: Callable | None = None
     nest: Callable | None = None
-    overwrites: Table[int, int] | None = None
+    overwrites: Table[int, int] | Callable | None = None
     extern: Callable | None = None
     host: Callable | None = None
-    control: str | None = None
+    control: Callable | None = None
     cost: float = 1.0  # scalar operations per output element, roughly; reductions: per input element
     folds: bool = False  # every output element folds over many input elements
     moves: bool = False  # outputs are input elements at other places, or constants: never worth a buffer of its own
     affine: bool = False  # moves elements by an affine index map: an operand read through it is still addressed by strides
     is_identity: bool = False  # out[i] = x[i]: the eqn says something to JAX and nothing to a CPU
+
+
+    @property
+    def whole(self) -> bool:
+        """Whether the eqn computes all its outputs at once, by loops or calls of its own."""
+        return any(rule is not None for rule in (self.nest, self.extern, self.host, self.control))
+
+    def overwritten(self, eqn) -> Table[int, int]:
+        """`overwrites` of an eqn."""
+        return self.overwrites(eqn) if callable(self.overwrites) else self.overwrites or {}
 
 
 OPS: dict[object, OpDef] = {}

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from jax.extend.core import ClosedJaxpr, Var, new_jaxpr_eqn, no_effects
+from collections.abc import Collection
+
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, new_jaxpr_eqn, no_effects
 from jax.extend.core import primitives as p
 
 
-def separate(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Copies what is an output twice, a constant or a literal; nothing else changes."""
+def copied(eqns: list[JaxprEqn], source: Var | Literal) -> Var:
+    """A copy of `source`, made by an eqn that is appended to `eqns`."""
+    copy = Var(source.aval)
+    eqns.append(new_jaxpr_eqn([source], [copy], p.copy_p, {}, no_effects))
+    return copy
+
+
+def separate(closed: ClosedJaxpr, handed: Collection[tuple[int, Var]] | None = None) -> ClosedJaxpr:
+    """Copies what is an output twice, a constant or a literal; nothing else changes.
+
+    Inputs may be handed back: as any output, or (`handed`) only where such a pair (number of the output, input) says so.
+    """
     jaxpr = closed.jaxpr
     inputs, seen = set(jaxpr.invars), set()
     eqns, outvars = list(jaxpr.eqns), []
-    for v in jaxpr.outvars:
-        fresh = isinstance(v, Var) and (v in inputs or (v not in seen and v not in jaxpr.constvars))
+    for k, v in enumerate(jaxpr.outvars):
+        if isinstance(v, Var) and v in inputs:
+            fresh = handed is None or (k, v) in handed
+        else:
+            fresh = isinstance(v, Var) and v not in seen and v not in jaxpr.constvars
         if not fresh:
-            source, v = v, Var(v.aval)
-            eqns.append(new_jaxpr_eqn([source], [v], p.copy_p, {}, no_effects))
+            v = copied(eqns, v)
         seen.add(v)
         outvars.append(v)
     if len(eqns) == len(jaxpr.eqns):

@@ -12,6 +12,8 @@ After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
   folded once; otherwise it gets a buffer (red cell: many-to-many into many-to-many).
 * One-to-many: a costly value that its consumer would recompute along other axes gets a buffer (yellow cell).
 * Values of parameters alone (batch norm's scale) get a buffer that is filled when the parameters change.
+* An eqn that computes all its outputs at once (`OpDef.whole`: loops of its own, kernels of the runtime, libraries, control flow)
+  is a group. What a nest reads may join it; the others read buffers.
 * An anchor's right operand goes through packing, whose loops take in what lies before it; its left operand is addressed by
   strides, so only affine index maps may stand between it and a buffer.
 """
@@ -48,12 +50,17 @@ class Anchor:
 class Group:
     """One kernel to be. `members` are eqn numbers, in order; `path` leads from the anchor's output to the root."""
 
-    root: Var
+    root: Var  # the first of `outs`
     members: list[int] = field(default_factory=list)
+    whole: int | None = None  # the eqn that computes all of its outputs here
+    outs: tuple[Var, ...] = ()
     anchor: Anchor | None = None
     path: tuple[int, ...] = ()
     packs: Anchor | None = None  # the group packs this anchor's `b` (its root is then b)
     prepare: bool = False  # depends on parameters alone and is no output: runs when they change
+
+    def __post_init__(self):
+        self.outs = self.outs or (self.root,)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,13 @@ class _Address:
     """The consumer of an anchor's left operand."""
 
     anchor: int
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """A consumer that reads buffers: eqn number."""
+
+    eqn: int
 
 
 def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[Var] = frozenset()) -> list[Group]:
@@ -72,7 +86,7 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
     for i in reversed(range(len(graph.eqns))):
         if (maps := contraction_of(graph, i)) is None:
             continue
-        path, region = epilogue(graph, i, claimed) if fusing else ((), set())
+        path, region = epilogue(graph, i, claimed, stored) if fusing else ((), set())
         root = graph.eqns[path[-1] if path else i].outvars[0]
         prepare = root in graph.invariant and root not in graph.outputs
         group = Group(root, sorted({i, *region}), roles(graph, i, maps, path), path, prepare=prepare)
@@ -101,6 +115,16 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
             for v in eqn.invars:
                 if isinstance(v, Var) and v not in inside:
                     feed(v, group)
+            continue
+        record = graph.records[i]
+        if record is not None and record.whole:
+            if eqn.effects or any(v in consumers or v in outputs for v in eqn.outvars):
+                constant = all(v in graph.invariant and v not in outputs for v in eqn.outvars)
+                group = Group(eqn.outvars[0] if eqn.outvars else None, [i], whole=i, outs=tuple(eqn.outvars), prepare=constant)
+                groups.append(group)
+                overwritten = graph.overwrites(i).values()
+                for k, operand in enumerate(eqn.invars):
+                    feed(operand, group if record.nest is not None and k not in overwritten else _Memory(i))
             continue
         for v in eqn.outvars:
             wanted = consumers.get(v, set())
@@ -131,18 +155,19 @@ def _when(graph: Graph, group: Group, anchors: dict[int, Group]) -> tuple[int, i
     """A root's eqn comes after everything that its group reads; packing comes right before its anchor's kernel."""
     if group.packs is not None:
         return graph.maker[anchors[group.packs.eqn].root], 0
-    return graph.maker[group.root], 1
+    return group.whole if group.whole is not None else graph.maker[group.root], 1
 
 
 def _settle(graph: Graph, groups: Sequence[Group]) -> None:
     """Prepare steps run before all others: one that would read what is written at each call must wait for it."""
-    stored = {g.root for g in groups if g.packs is None}
+    stored = {v for g in groups if g.packs is None for v in g.outs}
     late: set[Var] = set()
     for group in groups:
         if group.packs is None:
-            group.prepare &= late.isdisjoint(_sources(graph, graph.eqns[graph.maker[group.root]].invars, stored))
+            number = group.whole if group.whole is not None else graph.maker[group.root]
+            group.prepare &= late.isdisjoint(_sources(graph, graph.eqns[number].invars, stored))
             if not group.prepare:
-                late.add(group.root)
+                late.update(group.outs)
         else:
             group.prepare &= late.isdisjoint(_sources(graph, [group.root], stored))
 
@@ -216,16 +241,19 @@ def _innermost_is_m(graph: Graph, maps: ContractionMap, path: tuple[int, ...]) -
     return not maps.n or (bool(last.free) and all(name.startswith("_m") for name in last.free))
 
 
-def epilogue(graph: Graph, i: int, claimed: dict[int, Group]) -> tuple[tuple[int, ...], set[int]]:
+def epilogue(
+    graph: Graph, i: int, claimed: dict[int, Group], stored: frozenset[Var] = frozenset()
+) -> tuple[tuple[int, ...], set[int]]:
     """The chain of post-dominators that the anchor's kernel may compute, and all eqns that this takes in."""
     path: list[int] = []
     region: set[int] = set()
     at = i
-    while (then := graph.post_dominators[at]) is not None:
+    while (then := graph.post_dominators[at]) is not None and stored.isdisjoint(graph.eqns[at].outvars):
         between = list(_between(graph, at, then))
         if (
             len(region) + len(between) > LARGEST
-            or any(k in claimed for k in between)
+            or any(k in claimed or not stored.isdisjoint(graph.eqns[k].outvars) for k in between if k != then)
+            or then in claimed
             or not all(_follows(graph, k, at, between) for k in between)
         ):
             break
@@ -274,6 +302,8 @@ def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
     record, eqn = graph.records[i], graph.eqns[i]
     if record is None or record.pull is None:
         return False
+    if any(isinstance(g, _Memory) for g in wanted):
+        return False
     addressed = any(isinstance(g, _Address) for g in wanted)
     if record.moves:
         return record.affine or not addressed
@@ -289,10 +319,19 @@ def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
         return False
     (group,) = wanted
     if record.folds:
-        return group.anchor is None and group.packs is None and _by_rows(graph, eqn, v, group)
+        return group.anchor is None and group.packs is None and group.whole is None and _by_rows(graph, eqn, v, group)
+    if group.whole is not None:
+        return record.cost < COSTLY or not _is_repeated(graph, group, v)
     if record.cost >= COSTLY and not group.packs and not graph.same_shape(v, group.root):
         return _is_prefix(graph, v, group)
     return True
+
+
+def _is_repeated(graph: Graph, group: Group, v: Var) -> bool:
+    """Whether the loops of a whole eqn may read an element of `v` more than once: only an operand as large as what is written, or
+    as another operand, is taken to be read once."""
+    eqn = graph.eqns[group.whole]
+    return not any(graph.same_shape(v, other) for other in (*eqn.outvars, *eqn.invars) if other is not v)
 
 
 def _stripped(graph: Graph, v) -> list:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ class Graph:
     """Read-only views of `closed_jaxpr`. `parameters` are the numbers of inputs that are expected to be the same arrays call
     after call (weights): what depends on nothing else is computed when they change, not at each call."""
 
-    def __init__(self, closed_jaxpr: ClosedJaxpr, box: Box, parameters: Collection[int] = ()):
+    def __init__(self, closed_jaxpr: ClosedJaxpr, box: Box, parameters: Collection[int] = (), any_size: bool = False):
         self.closed_jaxpr, self.box = closed_jaxpr, box
         self.jaxpr = closed_jaxpr.jaxpr
         self.eqns = self.jaxpr.eqns
@@ -32,6 +32,7 @@ class Graph:
                 self.users.setdefault(v, []).append(i)
         self._shapes: dict[Var, tuple[Expr, ...]] = {}
         self.parameters = frozenset(parameters)
+        self.any_size = any_size
 
     def shape(self, v) -> tuple[Expr, ...]:
         if isinstance(v, Literal):
@@ -54,6 +55,11 @@ class Graph:
         x, y = self.shape(a), self.shape(b)
         return len(x) == len(y) and all(map(self.box.known_eq, x, y))
 
+    def overwrites(self, i: int) -> Mapping[int, int]:
+        """{output: operand} of eqn `i`: whose memory it updates in place."""
+        record = self.records[i]
+        return {} if record is None else record.overwritten(self.eqns[i])
+
     def forward(self, b, path: Sequence[int], index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         """Where element `index` of the input of `path` (eqn numbers) lies in its result; `b` simplifies: a Box, or a Body."""
         for number in path:
@@ -65,12 +71,14 @@ class Graph:
 
     @cached_property
     def invariant(self) -> set[Var]:
-        """The vars that depend on parameters and on nothing else that a call brings, sizes included."""
+        """The vars that depend on parameters and on nothing else that a call brings, sizes included (unless `any_size`)."""
         known = {v for i, v in enumerate(self.jaxpr.invars) if i in self.parameters}
         free = set(self.consts)
-        for e in self.eqns:
+        for e, record in zip(self.eqns, self.records, strict=True):
             operands = [v for v in e.invars if isinstance(v, Var)]
-            if any(d.value is None for v in e.outvars for d in self.shape(v)):
+            if e.effects or record is None or record.host or record.control or record.overwrites:
+                continue
+            if not self.any_size and any(d.value is None for v in e.outvars for d in self.shape(v)):
                 continue
             if all(v in known or v in free for v in operands):
                 (known if any(v in known for v in operands) else free).update(e.outvars)

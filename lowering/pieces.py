@@ -1,0 +1,154 @@
+"""From a jaxpr to pieces: each group of planning with its kernel, or with the call or the control flow that it is.
+
+* Bodies of loops and branches become pieces of their own, by the same way.
+* Planning and lowering take turns: an operand that a template cannot address, or that would be overwritten too early, gets a
+  buffer or a copy, and planning starts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from jax.extend.core import ClosedJaxpr, Var
+
+from sod2jax.ir.box import Box
+from sod2jax.ir.expr import Expr
+from sod2jax.ir.program import Host
+from sod2jax.lowering.anchors import NeedsBuffer, Panels, lower_anchor, lower_packing
+from sod2jax.lowering.loopnest import Lowered, lower_loops
+from sod2jax.lowering.nests import lower_nest
+from sod2jax.lowering.targets import Target
+from sod2jax.ops import ExternCall, Out
+from sod2jax.ops.control import Branch, Loop
+from sod2jax.ops.outputs import separate
+from sod2jax.plan.fuse import Group, fuse
+from sod2jax.plan.graph import Graph
+from sod2jax.plan.own import own
+
+What = Var | Panels  # what a buffer holds
+
+
+@dataclass(frozen=True)
+class KernelPiece:
+    """A group with its kernel; `writes` are what its last buffers hold, each of so many `elements`."""
+
+    group: Group
+    lowered: Lowered
+    writes: tuple[What, ...]
+    elements: tuple[Expr, ...]
+
+    @property
+    def reads(self) -> Sequence[What]:
+        return self.lowered.reads
+
+
+@dataclass(frozen=True)
+class CallPiece:
+    """A kernel of the runtime's own, or a function of the process."""
+
+    group: Group
+    call: ExternCall | Host
+    reads: tuple[Var, ...]
+    writes: tuple[Var, ...]
+
+
+@dataclass(frozen=True)
+class LoopPiece:
+    group: Group
+    loop: Loop
+    body: Lowering
+    cond: Lowering | None
+    reads: tuple[Var, ...]
+    writes: tuple[Var, ...]
+
+
+@dataclass(frozen=True)
+class BranchPiece:
+    group: Group
+    branch: Branch
+    bodies: tuple[Lowering, ...]
+    reads: tuple[Var, ...]
+    writes: tuple[Var, ...]
+
+
+Piece = KernelPiece | CallPiece | LoopPiece | BranchPiece
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """A graph with its pieces, in running order. `heir[x]` takes over the memory of x."""
+
+    graph: Graph
+    pieces: tuple[Piece, ...]
+    heir: dict[Var, Var]
+
+
+@dataclass(frozen=True)
+class Lowerer:
+    box: Box
+    target: Target
+    disable: frozenset[str] = frozenset()
+
+    def lower(
+        self, closed: ClosedJaxpr, parameters: Collection[int] = (), states: Sequence[Var] = (), any_size: bool = False
+    ) -> Lowering:
+        """Pieces of `closed`. `parameters` are inputs whose values last: for calls, or for all iterations of a loop;
+        `states` are inputs that may be overwritten by the outputs of the same numbers."""
+        stored: frozenset[Var] = frozenset()
+        copies: set[Var] = set()
+        while True:
+            owned = own(closed, states, copies)
+            graph = Graph(owned.closed, self.box, parameters, any_size)
+            groups = fuse(graph, self.disable, stored | owned.stored)
+            buffers = {*graph.jaxpr.invars, *graph.jaxpr.constvars, *(v for g in groups if g.packs is None for v in g.outs)}
+            try:
+                pieces = tuple(self.piece(graph, g, buffers) for g in groups)
+            except NeedsBuffer as need:
+                if need.var in stored:
+                    raise
+                stored |= {need.var}
+                continue
+            if late := read_too_late(pieces, owned.heir):
+                copies |= late
+                continue
+            return Lowering(graph, pieces, owned.heir)
+
+    def piece(self, graph: Graph, group: Group, buffers: set[Var]) -> Piece:
+        if group.packs is not None:
+            lowered, elements = lower_packing(graph, group, buffers, self.target)
+            return KernelPiece(group, lowered, (Panels(group.packs.eqn),), (elements,))
+        if group.whole is None:
+            lowered = lower_anchor(graph, group, buffers, self.target) if group.anchor else lower_loops(graph, group, buffers)
+            return KernelPiece(group, lowered, (group.root,), (graph.size(group.root),))
+        eqn, record = graph.eqns[group.whole], graph.records[group.whole]
+        if record.nest is not None:
+            return KernelPiece(group, lower_nest(graph, group, buffers), group.outs, tuple(map(graph.size, group.outs)))
+        if record.control is None:
+            return CallPiece(group, self.call(graph, eqn, record), tuple(eqn.invars), group.outs)
+        form = record.control(eqn)
+        reads = tuple(v for v in eqn.invars if isinstance(v, Var))
+        if isinstance(form, Branch):
+            lasting = [i for i, v in enumerate(form.operands) if v in graph.invariant]
+            bodies = tuple(self.lower(separate(b, ()), lasting, any_size=graph.any_size) for b in form.branches)
+            return BranchPiece(group, form, bodies, reads, group.outs)
+        n = len(form.consts)
+        states = form.body.jaxpr.invars[n : n + len(form.init)]
+        body = separate(form.body, set(enumerate(states)))
+        cond = form.cond and self.lower(separate(form.cond, ()), range(len(form.cond_consts)), any_size=True)
+        return LoopPiece(group, form, self.lower(body, range(n), states, any_size=True), cond, reads, group.outs)
+
+    def call(self, graph: Graph, eqn, record) -> ExternCall | Host:
+        ins, outs = ([Out(graph.shape(v), graph.dtype(v)) for v in vs] for vs in (eqn.invars, eqn.outvars))
+        return record.host(**eqn.params) if record.extern is None else record.extern(outs, ins, **eqn.params)
+
+
+def read_too_late(pieces: Iterable[Piece], heir: dict[Var, Var]) -> set[Var]:
+    """Operands that some piece reads after another has overwritten them."""
+    gone: set[Var] = set()
+    late: set[Var] = set()
+    for piece in pieces:
+        late.update(gone.intersection(piece.reads))
+        gone.update(v for v in piece.reads if v in heir and heir[v] in piece.writes)
+        gone.update(x for x, out in heir.items() if out in piece.writes)
+    return late

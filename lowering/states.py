@@ -1,0 +1,67 @@
+"""Where the next state of a loop is written: over the old one if nothing reads that any more, else beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+
+from sod2jax.ir.loops import Kernel
+from sod2jax.ir.program import AnyStep, Extern, Step, uses, walk
+
+
+def merge_states(
+    steps: Sequence[AnyStep],
+    states: Sequence[tuple[int, int]],
+    kernels: Sequence[Kernel | Extern],
+    overwritable: dict[int, tuple[int, ...]],
+) -> tuple[list[AnyStep], list[tuple[int, int]]]:
+    """The body's steps where (old, new) of `states` became one slot if they may, and the pairs that did not.
+
+    They may if the one step that writes the new state comes after all readers of the old one, or is the last of them and reads
+    each element only before it writes it (`overwritable`: of a written slot, such slots).
+    """
+    swaps, merged = [], {}
+    for old, new in states:
+        if old == new:
+            continue
+        if _may_merge(steps, old, new, kernels, overwritable):
+            merged[new] = old
+        else:
+            swaps.append((old, new))
+    for new in merged:
+        overwritable.pop(new, None)
+    return [renamed(s, merged) for s in steps], swaps
+
+
+def _may_merge(steps, old: int, new: int, kernels, overwritable) -> bool:
+    order = list(walk(steps))
+    found = [uses(s, kernels) for s in order]
+    writers = [at for at, (_, writes) in enumerate(found) if new in writes]
+    if len(writers) != 1 or not any(order[writers[0]] is s for s in steps):
+        return False
+    (at,) = writers
+    if not isinstance(order[at], Step) or any(old in reads or old in writes for reads, writes in found[at + 1 :]):
+        return False
+    return old not in order[at].slots or (order[at].slots.count(old) == 1 and old in overwritable.get(new, ()))
+
+
+def renamed(step: AnyStep, names: Mapping[int, int]):
+    """`step` with other slots; what it holds, too."""
+    if not names:
+        return step
+    slot = lambda s: names.get(s, s)
+    changes = {}
+    for f in fields(step):
+        value = getattr(step, f.name)
+        if f.name in ("slots", "reads", "writes"):
+            changes[f.name] = tuple(map(slot, value))
+        elif f.name in ("index", "counter", "pred"):
+            changes[f.name] = slot(value)
+        elif f.name == "swaps":
+            changes[f.name] = tuple((slot(a), slot(b)) for a, b in value)
+        elif f.name in ("body", "cond"):
+            changes[f.name] = tuple(renamed(s, names) for s in value)
+        elif f.name == "branches":
+            changes[f.name] = tuple(tuple(renamed(s, names) for s in block) for block in value)
+    assert is_dataclass(step)
+    return replace(step, **changes)

@@ -138,6 +138,15 @@ def primitive(name: str):
     return getattr(_lax, f"{name}_p")
 
 
+def special_function(name: str):
+    """What JAX lowers the special function `name` to, in simpler lax calls: the public functions bind the primitive itself."""
+    from jax._src.lax import special as _special
+
+    impl = getattr(_special, f"{name}_impl")
+    wide = impl if name.startswith("bessel") else _special._up_and_broadcast(impl)
+    return lambda *operands, **_: wide(*operands)
+
+
 def escaped_tracer_error(tracer) -> Exception:
     """JAX's UnexpectedTracerError for a tracer that outlived its transformation."""
     return _core.escaped_tracer_error(tracer)

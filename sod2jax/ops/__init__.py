@@ -1,6 +1,18 @@
 """What the compiler knows of each JAX primitive, by family. Importing this package fills the table."""
 
-from sod2jax.ops import contract, control, create, elementwise, index, reduce, shape, structure, window
+from sod2jax.ops import (
+    composite,
+    contract,
+    control,
+    create,
+    elementwise,
+    index,
+    reduce,
+    shape,
+    special,
+    structure,
+    window,
+)
 from sod2jax.ops._base import OPS, Body, Dyn, ExternCall, Mapping, OpDef, Out, Tensor, defop, of
 
 __all__ = [
@@ -12,6 +24,7 @@ __all__ = [
     "OpDef",
     "Out",
     "Tensor",
+    "composite",
     "contract",
     "control",
     "create",
@@ -21,6 +34,7 @@ __all__ = [
     "of",
     "reduce",
     "shape",
+    "special",
     "structure",
     "window",
 ]  # fmt: skip

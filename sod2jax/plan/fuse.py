@@ -52,12 +52,12 @@ class Group:
 
     root: Var  # the first of `outs`
     members: list[int] = field(default_factory=list)
-    whole: int | None = None  # the eqn that computes all of its outputs here
-    outs: tuple[Var, ...] = ()
     anchor: Anchor | None = None
     path: tuple[int, ...] = ()
     packs: Anchor | None = None  # the group packs this anchor's `b` (its root is then b)
     prepare: bool = False  # depends on parameters alone and is no output: runs when they change
+    whole: int | None = None  # the eqn that computes all of its outputs here
+    outs: tuple[Var, ...] = ()
 
     def __post_init__(self):
         self.outs = self.outs or (self.root,)
@@ -252,8 +252,8 @@ def epilogue(
         between = list(_between(graph, at, then))
         if (
             len(region) + len(between) > LARGEST
-            or any(k in claimed or not stored.isdisjoint(graph.eqns[k].outvars) for k in between if k != then)
-            or then in claimed
+            or any(k in claimed for k in between)
+            or not all(stored.isdisjoint(graph.eqns[k].outvars) for k in between if k != then)
             or not all(_follows(graph, k, at, between) for k in between)
         ):
             break

@@ -9,13 +9,17 @@ from sod2jax import rewrite
 from sod2jax.ir.box import Box
 from sod2jax.ir.loops import Store
 from sod2jax.lowering import anchors, targets
-from sod2jax.lowering.assemble import lower
+from sod2jax.lowering.pieces import Lowerer
 from sod2jax.plan.fuse import fuse
 from sod2jax.plan.graph import Graph
 
 
 def graph_of(f, *shapes):
     return Graph(rewrite.run(jax.make_jaxpr(f)(*(jnp.ones(s) for s in shapes)), Box()), Box())
+
+
+def pieces(graph):
+    return Lowerer(Box(), targets.host()).lower(graph.closed_jaxpr).pieces
 
 
 def anchored(graph):
@@ -40,14 +44,14 @@ def test_a_computed_operand_needs_a_buffer():
     group = anchored(graph)
     with pytest.raises(anchors.NeedsBuffer, match="computed"):
         anchors.describe(graph, group.anchor, set(graph.jaxpr.invars))
-    assert len(lower(graph, targets.host())) == 3  # planning gives it one
+    assert len(pieces(graph)) == 3  # planning gives it one
 
 
 def test_an_operand_that_is_no_affine_map_gets_a_buffer():
     graph = graph_of(lambda x, w: x.reshape(8, 9).T.reshape(12, 6) @ w, (9, 8), (6, 32))
-    pieces = lower(graph, targets.host())
-    assert [p.group.anchor is not None for p in pieces].count(True) == 1
-    assert any(p.group.anchor is None and p.group.packs is None for p in pieces)
+    found = pieces(graph)
+    assert [p.group.anchor is not None for p in found].count(True) == 1
+    assert any(p.group.anchor is None and p.group.packs is None for p in found)
 
 
 def test_the_epilogue_stores_the_root():

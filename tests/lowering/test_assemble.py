@@ -9,8 +9,8 @@ from sod2jax.ir import check
 from sod2jax.ir.dims import Scope, expr_of
 from sod2jax.ir.program import Input, SymbolDef
 from sod2jax.lowering import assemble, targets
+from sod2jax.lowering.pieces import Lowerer
 from sod2jax.ops.outputs import separate
-from sod2jax.plan.graph import Graph
 
 
 def program(f, *shapes, parameters=(), disable=frozenset()):
@@ -19,13 +19,11 @@ def program(f, *shapes, parameters=(), disable=frozenset()):
     s = scope.symbol("s", lo=1, hint=37)
     structs = [jax.ShapeDtypeStruct(tuple(s if d == "s" else d for d in shape), np.float32) for shape in shapes]
     closed = separate(rewrite.run(jax.jit(f).trace(*structs).jaxpr, scope.box))
-    graph = Graph(closed, scope.box, parameters)
     where = next((SymbolDef("s", i, shape.index("s")) for i, shape in enumerate(shapes) if "s" in shape), None)
     inputs = [Input(f"x{i}", np.dtype(np.float32), tuple(map(expr_of, x.shape))) for i, x in enumerate(structs)]
-    pieces = assemble.lower(graph, targets.host(), disable)
-    p = assemble.assemble(
-        "f", graph, pieces, inputs, [{"s": 37}], disable, symbols=(where,) if where else (), bounds={"s": (1, None)}
-    )
+    lowering = Lowerer(scope.box, targets.host(), disable).lower(closed, parameters)
+    rest = {"symbols": (where,) if where else (), "bounds": {"s": (1, None)}}
+    p = assemble.assemble("f", lowering, inputs, [{"s": 37}], disable, **rest)
     check.check(p, samples=200)
     return p
 

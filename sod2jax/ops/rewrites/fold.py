@@ -138,6 +138,8 @@ def _params(eqn):
 def _has_denormals(value) -> bool:
     if value.dtype.kind in "iub":
         return False
+    if value.dtype.kind == "c":
+        return _has_denormals(value.real) or _has_denormals(value.imag)
     magnitude = np.abs(value.astype(np.float64))
     smallest = jnp.finfo(value.dtype).tiny
     return bool(((magnitude > 0) & (magnitude < smallest)).any())

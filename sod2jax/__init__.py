@@ -16,22 +16,28 @@ from sod2jax import errors
 
 if TYPE_CHECKING:
     from sod2jax.api import CacheInfo, JitFunction, VersionInfo, jit
+    from sod2jax.verification.report import VerifyReport
+    from sod2jax.verification.verify import verify
 
 try:
     __version__ = version("sod2jax")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-_API = ("CacheInfo", "JitFunction", "VersionInfo", "jit")
+_LATE = {  # name -> the module that it comes from
+    **dict.fromkeys(("CacheInfo", "JitFunction", "VersionInfo", "jit"), "sod2jax.api"),
+    "VerifyReport": "sod2jax.verification.report",
+    "verify": "sod2jax.verification.verify",
+}
 
-__all__ = ["CacheInfo", "JitFunction", "VersionInfo", "__version__", "errors", "jit"]
+__all__ = ["CacheInfo", "JitFunction", "VerifyReport", "VersionInfo", "__version__", "errors", "jit", "verify"]
 
 
 def __getattr__(name: str):
-    if name in _API:
-        return getattr(import_module("sod2jax.api"), name)
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_API})
+    return sorted({*globals(), *_LATE})

@@ -31,6 +31,10 @@ class OutOfMemoryError(Sod2Error, MemoryError):
     """The arena of a call could not be had: names the bytes asked for and their formula in the dims."""
 
 
+class VerifyError(Sod2Error, AssertionError):
+    """`sod2.verify` found a difference to plain JAX, or nothing that it could compare: the text is its report."""
+
+
 class GuardError(Sod2Error, ValueError):
     """A check in the middle of a trace failed at these sizes: names the condition, the values and the user's source line."""
 

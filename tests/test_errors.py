@@ -14,6 +14,7 @@ from sod2jax import errors
         (errors.CompileLimitError, RuntimeError),
         (errors.OutOfMemoryError, MemoryError),
         (errors.GuardError, ValueError),
+        (errors.VerifyError, AssertionError),
     ],
 )
 def test_kinds_are_sod2errors_and_builtins(kind, builtin):

@@ -2,8 +2,8 @@
 
 * JAX builds its list under the dtypes of the moment: with x64, as its own tests do.
 * A case is a harness in one of two modes: "fixed" at the harness' own sizes, "symbolic" with a symbol for leading dims.
-* Which leading dims may vary, JAX says: a variant is allowed if `jax.jit` runs the function at both sizes of it. Tried are all
-  arguments as long as the first one together, then each argument by itself, the first one first.
+* Which leading dims may vary, JAX says: a variant is allowed if `jax.jit` runs the function at two sizes of each. Symbols are
+  added as long as JAX can trace it, so `dot(a, b)` gets one for the rows of `a`, and an `add` one that both arguments share.
 """
 
 from __future__ import annotations
@@ -70,20 +70,43 @@ def arguments(harness) -> tuple[np.ndarray, ...]:
     return tuple(map(np.asarray, harness.dyn_args_maker(np.random.RandomState(zlib.crc32(harness.fullname.encode())))))
 
 
-def variants(case: Case) -> Iterator[Variant]:
-    """What to try, best first."""
-    given = arguments(harnesses()[case.name])
-    if case.mode == "fixed":
-        yield Variant(None, (given,))
-        return
+def fixed(given) -> Iterator[Variant]:
+    yield Variant(None, (given,))
+
+
+def symbolic(fun, given) -> Iterator[Variant]:
+    """As many symbols as JAX can trace: first arguments of the same length share one, then each gets one for itself."""
     ranked = [k for k, x in enumerate(given) if x.ndim]
-    alike = [k for k in ranked if len(given[k]) == len(given[ranked[0]])]
-    for varied in dict.fromkeys([tuple(alike), *((k,) for k in ranked)]):
-        if varied:
-            n = max(2, len(given[varied[0]]))
-            shapes = tuple("n, ..." if k in varied else None for k in range(len(given)))
-            sizes = tuple(tuple(longer(x, m) if k in varied else x for k, x in enumerate(given)) for m in (n, n + 3))
-            yield Variant(shapes, sizes)
+    alike = [tuple(j for j in ranked if len(given[j]) == len(given[k])) for k in ranked]
+    chosen: list[tuple[int, ...]] = []  # the arguments of each symbol
+    for group in dict.fromkeys([*alike, *((k,) for k in ranked)]):
+        if not any(k in other for other in chosen for k in group) and traces(fun, resized(given, [*chosen, group])):
+            chosen.append(group)
+    if chosen:
+        yield resized(given, chosen)
+    if len(chosen) > 1:
+        yield resized(given, chosen[:1])
+
+
+def resized(given, groups) -> Variant:
+    """The arguments of each group at two other lengths, with a symbol for it."""
+    shapes: list[str | None] = [None] * len(given)
+    sizes = [list(given), list(given)]
+    for number, (symbol, group) in enumerate(zip("nmkl", groups)):
+        shortest = max(2, len(given[group[0]]))
+        for k in group:
+            shapes[k] = f"{symbol}, ..."
+            sizes[0][k], sizes[1][k] = longer(given[k], shortest), longer(given[k], shortest + 3 + number)
+    return Variant(tuple(shapes), tuple(map(tuple, sizes)))
+
+
+def traces(fun, variant: Variant) -> bool:
+    try:
+        for x in variant.arguments:
+            jax.eval_shape(fun, *x)
+    except Exception:  # whatever JAX finds wrong with it
+        return False
+    return True
 
 
 def longer(x: np.ndarray, size: int) -> np.ndarray:
@@ -94,7 +117,8 @@ def longer(x: np.ndarray, size: int) -> np.ndarray:
 def allowed(case: Case) -> tuple[Variant, Sequence[list]] | None:
     """The first variant that JAX runs, with its results at each size; None if there is none."""
     harness = harnesses()[case.name]
-    for variant in variants(case):
+    given = arguments(harness)
+    for variant in fixed(given) if case.mode == "fixed" else symbolic(harness.dyn_fun, given):
         try:
             wanted = [jax.block_until_ready(jax.tree.leaves(jax.jit(harness.dyn_fun)(*x))) for x in variant.arguments]
         except Exception:  # whatever JAX finds wrong with it

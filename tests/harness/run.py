@@ -79,7 +79,7 @@ def outcome(case: Case, variant, wanted) -> tuple[str, str, str]:
 def reason(error: Exception) -> str:
     """The same words for the same trouble: no numbers, no shapes."""
     text = str(error).strip().partition("\n")[0]
-    if found := re.search(r"does not support the primitive `(\w+)`", text):
+    if found := re.search(r"does not support the primitive `([\w-]+)`", text):
         return f"no rule for {found[1]}"
     text = re.sub(r"`[^`]*\.py:[^`]*`|bound at \S+|0x\w+|\[[^\]]*\]|\([^)]*\)|\d+", "", text)
     return f"{type(error).__name__}: {' '.join(text.split())[:90]}"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -132,10 +133,10 @@ def canonical_dtype(dtype) -> np.dtype:
 
 
 def primitive(name: str):
-    """The lax primitive `name` that `jax.extend.core.primitives` does not list (split, stack, tile, ...)."""
-    from jax._src.lax import lax as _lax
+    """The lax primitive `name` that `jax.extend.core.primitives` does not list (split, stack, tile, scatter_sub, ...)."""
+    from jax._src.lax import lax, slicing
 
-    return getattr(_lax, f"{name}_p")
+    return getattr(lax, f"{name}_p", None) or getattr(slicing, f"{name}_p")
 
 
 def special_function(name: str):
@@ -145,6 +146,19 @@ def special_function(name: str):
     impl = getattr(_special, f"{name}_impl")
     wide = impl if name.startswith("bessel") else _special._up_and_broadcast(impl)
     return lambda *operands, **_: wide(*operands)
+
+
+def primitives() -> dict[Any, str]:
+    """All primitives in JAX's modules and the name of a module that has it: jax.extend.core.primitives lists half of them."""
+    import jax.experimental.sparse  # noqa: F401  (its primitives count, too)
+
+    found: dict[Any, str] = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("jax._src.", "jax.experimental.sparse.")):
+            for value in list(vars(module).values()):
+                if isinstance(value, _core.Primitive):
+                    found.setdefault(value, name)
+    return found
 
 
 def escaped_tracer_error(tracer) -> Exception:

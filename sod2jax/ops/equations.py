@@ -143,6 +143,14 @@ def reduce_window(outs, ins, *, window_dimensions, window_strides, padding, base
             yield out, size
 
 
+def scatter(outs, ins, *, dimension_numbers, **_) -> Pairs:
+    """The result is as large as the operand, and there is a window of updates for each index."""
+    x, indices, updates = ins
+    yield from zip(outs[0], x, strict=True)
+    rows = [size for k, size in enumerate(updates) if k not in dimension_numbers.update_window_dims]
+    yield from zip(rows, indices[:-1], strict=True)
+
+
 SOLVE = {
     "same_shape": same_shape,
     "same": first,
@@ -164,4 +172,5 @@ SOLVE = {
     "conv_general_dilated": conv_general_dilated,
     "reduce_window": reduce_window,
     "dynamic_update_slice": first,
+    "scatter": scatter,
 }

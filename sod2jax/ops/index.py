@@ -16,13 +16,31 @@ from sod2jax.ops import values
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
 ZERO = const(0)
-BOOL, INT = np.dtype(bool), np.dtype(np.int64)
+BOOL, INT, UINT = np.dtype(bool), np.dtype(np.int64), np.dtype(np.uint64)
+
+
+def integer(b, value):
+    """An index value of any integer dtype as an int64; what is larger than all of these is the largest."""
+    if value.dtype == UINT:
+        value = b.op("min", value, b.const(np.iinfo(INT).max, UINT), dtype=UINT)
+    return b.convert(value, INT)
 
 
 def clamped(b, value, last):
-    """An index value as an Expr within 0..last."""
-    value = b.op("max", b.convert(value, INT), b.const(0, INT), dtype=INT)
-    return b.index(b.op("min", value, b.position(last, INT), dtype=INT))
+    """An index value as an Expr within 0..last; 0 if there is nothing."""
+    value = b.op("min", integer(b, value), b.position(last, INT), dtype=INT)
+    return b.index(b.op("max", value, b.const(0, INT), dtype=INT))
+
+
+def within(b, value, last):
+    """Whether an int64 lies in 0..last."""
+    low = b.op("ge", value, b.const(0, INT), dtype=BOOL)
+    return b.op("and", low, b.op("le", value, b.position(last, INT), dtype=BOOL), dtype=BOOL)
+
+
+def conjunction(b, conds, cond):
+    """`conds` (None: nothing demanded yet) and `cond`."""
+    return cond if conds is None else b.op("and", conds, cond, dtype=BOOL)
 
 
 def fill(fill_value, dtype):
@@ -50,14 +68,7 @@ def gather(b, out, index, x, indices, *, dimension_numbers, slice_sizes, mode, f
         if axis in d.start_index_map:
             start = indices[[*batch, const(d.start_index_map.index(axis))]]
             if fills:
-                wide = b.convert(start, INT)
-                ok = b.op(
-                    "and",
-                    b.op("ge", wide, b.const(0, INT), dtype=BOOL),
-                    b.op("le", wide, b.position(last, INT), dtype=BOOL),
-                    dtype=BOOL,
-                )
-                inside = ok if inside is None else b.op("and", inside, ok, dtype=BOOL)
+                inside = conjunction(b, inside, within(b, integer(b, start), last))
             at = clamped(b, start, last)
         else:
             at = ZERO
@@ -79,25 +90,15 @@ def dynamic_slice(b, out, index, x, *starts, slice_sizes, **_):
     return x[source]
 
 
-def dynamic_update_slice(b, out, index, x, update, *starts, **_):
-    """The update where the index lies in its window, else x."""
-    inside, source = None, []
-    for start, i, size, extent in zip(starts, index, x.shape, update.shape, strict=True):
-        if b.known_eq(size, extent):
-            source.append(i)
-            continue
-        at = i - clamped(b, start[()], b.simplify(size - extent))
-        source.append(at)
-        here = b.op(
-            "and",
-            b.op("ge", b.position(at, INT), b.const(0, INT), dtype=BOOL),
-            b.op("lt", b.position(at, INT), b.position(extent, INT), dtype=BOOL),
-            dtype=BOOL,
-        )
-        inside = here if inside is None else b.op("and", inside, here, dtype=BOOL)
-    if inside is None:
-        return update[source]
-    return b.op("select", inside, b.where(inside, lambda: update[source], b.const(0, out.dtype)), x[index], dtype=out.dtype)
+def dynamic_update_slice(b, outs, x, update, *starts, **_):
+    """Writes the window only."""
+    (out,) = outs
+    with b.elements(update.shape) as index:
+        place = list(index)
+        for axis, (start, size, extent) in enumerate(zip(starts, x.shape, update.shape, strict=True)):
+            if not b.known_eq(size, extent):
+                place[axis] += clamped(b, start[()], b.simplify(size - extent))
+        out.store(place, update[index])
 
 
 defop(OpDef(p.gather_p, Dyn.ISDOS, Mapping.ONE_TO_MANY, pull=gather, cost=4, values=values.SHAPE.get("gather")))
@@ -106,7 +107,7 @@ defop(
 )
 defop(
     OpDef(
-        p.dynamic_update_slice_p, Dyn.ISDOS, Mapping.ONE_TO_ONE, pull=dynamic_update_slice, cost=2,
+        p.dynamic_update_slice_p, Dyn.ISDOS, Mapping.ONE_TO_ONE, nest=dynamic_update_slice, overwrites={0: 0},
         values=values.SHAPE["dynamic_update_slice"], solve=values.SOLVE["dynamic_update_slice"],
     )
 )  # fmt: skip

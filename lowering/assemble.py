@@ -21,8 +21,9 @@ from sod2jax.ir.loops import Buffer, Kernel
 from sod2jax.ir.program import AnyStep, Branch, Extern, Host, HostCall, Input, Loop, Output, Program, Slot, Step
 from sod2jax.lowering.anchors import Panels
 from sod2jax.lowering.arena import place
+from sod2jax.lowering.fused import fused
 from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, Lowering, LoopPiece, What
-from sod2jax.lowering.states import merge_states
+from sod2jax.lowering.states import compact, merge_states, renumbered
 from sod2jax.plan.graph import Graph
 
 
@@ -197,10 +198,8 @@ class Assembler:
         body = Block(piece.body, block, repeats=True)
         variables = piece.body.graph.jaxpr.invars
         body.of.update(zip(variables, (*consts, *state)))  # noqa: B905 (the counter follows)
-        counter = None
-        if variables[-1] in piece.body.graph.users:
-            counter = self.add("arena", np.dtype(np.int64), (), const(1), "counter", depth=body.depth)
-            body.of[variables[-1]] = counter
+        counter = self.add("arena", np.dtype(np.int64), (), const(1), "counter", depth=body.depth)
+        body.of[variables[-1]] = counter
         before = [self.depth[s] for s in state]
         for s in state:
             self.depth[s] = body.depth  # it changes with each iteration: nothing that reads it stands outside
@@ -217,7 +216,11 @@ class Assembler:
         steps, swaps = merge_states(body.steps, list(zip(state, new, strict=True)), list(self.kernels), self.overwritable)
         source = str(graph.eqns[piece.group.whole].primitive)
         condition = tuple(test.steps) if test is not None else ()
-        block.steps.append(Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), source))
+        step = Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), source)
+        if (one := fused(step, list(self.kernels), self.slots)) is not None:
+            step, bound = one
+            step = renumbered(step, len(self.kernels), self.kernels.setdefault(bound.kernel, len(self.kernels)))
+        block.steps.append(step)
 
     def branch(self, block: Block, piece: BranchPiece) -> None:
         form = piece.branch
@@ -251,11 +254,12 @@ def assemble(
     """The Program of `lowering`; `samples` are sizes to plan the arena for, the most important one last."""
     made = Assembler(lowering)
     steps = (*made.prepare, *made.main.steps)
-    placed = place(made.slots, steps, list(made.kernels), made.overwritable, samples, "memory" in disable)
+    slots, steps, over, numbers = compact(made.slots, steps, list(made.kernels), made.overwritable)
+    placed = place(slots, steps, list(made.kernels), over, samples, "memory" in disable)
     return Program(
         name=name,
         inputs=tuple(inputs),
-        outputs=tuple(_output(made, v) for v in lowering.graph.jaxpr.outvars),
+        outputs=tuple(_output(made, numbers, v) for v in lowering.graph.jaxpr.outvars),
         slots=placed.slots,
         steps=placed.steps,
         kernels=tuple(k if isinstance(k, Extern) else replace(k, name=f"{k.name}_{i}") for i, k in enumerate(placed.kernels)),
@@ -266,11 +270,11 @@ def assemble(
     )
 
 
-def _output(made: Assembler, v: Var) -> Output:
+def _output(made: Assembler, numbers: Mapping[int, int], v: Var) -> Output:
     graph: Graph = made.main.lowering.graph
     shape, dtype, slot = graph.shape(v), graph.dtype(v), made.main.of.get(v)
     if slot is not None and made.slots[slot].kind == "output":
-        return Output(dtype, shape, slot)
+        return Output(dtype, shape, numbers[slot])
     return Output(dtype, shape, None, forward=graph.jaxpr.invars.index(v))
 
 

@@ -30,6 +30,7 @@ from sod2jax.ir.loops import (
     Store,
     Update,
     Value,
+    While,
 )  # fmt: skip
 
 SMALL = 16  # constants up to this stay in the code
@@ -152,6 +153,9 @@ class _Canonical:
                 return Store(self.buffer(buffer), e(offset), self.value(value), self.value(where))
             case If(cond, body):
                 return If(self.value(cond), self.body(body))
+            case While(body, cond, limit):
+                body = self.body(body)
+                return While(body, self.value(cond), e(limit))
             case Gemm():
                 return Gemm(
                     s.c, e(s.c_offset), e(s.ldc), s.a, e(s.a_offset), e(s.a_row), e(s.a_col), s.offsets, e(s.batch), s.b,

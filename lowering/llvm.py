@@ -30,10 +30,11 @@ GEMM_ARGUMENTS = "ptr, i64, i64, ptr, i64, ptr, ptr, i64, i64, i64, i64, i64"
 
 @dataclass(frozen=True, slots=True)
 class Acc:
-    """An accumulator: its current value, one name per part, or one scalar."""
+    """An accumulator: its current value, one name per part, or one scalar; `start` is the identity."""
 
     op: str
     type: Type
+    start: str
     parts: tuple[str, ...]
     depth: int
     varying: bool = False
@@ -123,7 +124,7 @@ class Emitter(MemoryEmitter):
         start = _literal(ir.identity(s.op, s.dtype), t)
         v = self.vectors
         parts = (start,) if v is None else (self.lanes(v.n).lit(start, t.reg),) * v.parts
-        self.env[s.name] = Acc(s.op, t, parts, len(self.scopes) - 1, varying=v is not None)
+        self.env[s.name] = Acc(s.op, t, start, parts, len(self.scopes) - 1, varying=v is not None)
 
     def _update(self, s: ir.Update):
         acc: Acc = self.env[s.name]
@@ -165,6 +166,24 @@ class Emitter(MemoryEmitter):
         for n in carried:
             self._join(n, before[n].parts, origin, after[n].parts, inner.label)
 
+    def _while(self, s: ir.While):
+        if self.vectors is not None:
+            raise UnsupportedError("a While inside of a vector loop")
+        limit, _ = self.index(s.limit)
+        outer, env = self.scope, dict(self.env)
+        before, loop, exit_ = (self.names.label(stem) for stem in ("enter", "loop", "exit"))
+        self.scopes += [Scope(before, outer.depth + 1), Scope(loop, outer.depth + 2, hoists=True)]
+        self.body(s.body)
+        again = self.value(s.cond).parts[0]
+        inner, enter = self.scopes.pop(), self.scopes.pop()
+        self.env = env
+        i, following, within, both = (self.names.value() for _ in range(4))
+        outer.lines += [f"  br label %{before}", f"{before}:", *enter.lines, f"  br label %{loop}", f"{loop}:"]
+        outer.lines += [f"  {i} = phi i64 [ 0, %{enter.label} ], [ {following}, %{inner.label} ]", *inner.lines]
+        outer.lines += [f"  {following} = add nsw i64 {i}, 1", f"  {within} = icmp slt i64 {following}, {limit}"]
+        outer.lines += [f"  {both} = and i1 {within}, {again}", f"  br i1 {both}, label %{loop}, label %{exit_}"]
+        outer.open(exit_)
+
     def _gemm(self, s: ir.Gemm):
         if self.vectors is not None:
             raise UnsupportedError("a Gemm inside of a vector loop")
@@ -180,7 +199,8 @@ class Emitter(MemoryEmitter):
         )
 
     STATEMENTS: ClassVar = {
-        ir.For: _for, ir.Let: _let, ir.Init: _init, ir.Update: _update, ir.Store: _store, ir.If: _if, ir.Gemm: _gemm,
+        ir.For: _for, ir.Let: _let, ir.Init: _init, ir.Update: _update, ir.Store: _store, ir.If: _if, ir.While: _while,
+        ir.Gemm: _gemm,
     }  # fmt: skip
 
     # Values.
@@ -323,7 +343,7 @@ class Emitter(MemoryEmitter):
         v = Vectors(s.var, n, parts, len(self.scopes) + 1, varying={s.var}, across=frozenset(carried))
         self.vectors = v
         for name in carried:
-            start = self.lanes(n).lit(_literal(_identity(outer[name]), outer[name].type), outer[name].type.reg)
+            start = self.lanes(n).lit(outer[name].start, outer[name].type.reg)
             self.env[name] = replace(outer[name], parts=(start,) * parts, varying=True)
         if extent is None or extent >= step:
             self._counted("0", main, step, s.var, carried, lambda: self.body(s.body))
@@ -452,6 +472,9 @@ class Summary:
                     self._body(s.body)
                     if isinstance(s, ir.If):
                         self._value(s.cond)
+                case ir.While():
+                    self._body(s.body)
+                    self._value(s.cond)
                 case ir.Let():
                     self.lets.add(s.name)
                     self._value(s.value)
@@ -496,10 +519,6 @@ def _written(k: ir.Kernel) -> set[str]:
     """Buffers and locals whose memory the kernel writes."""
     out = {b.name for b in k.buffers if b.access != "r"} | {x.name for x in k.locals}
     return out | {b.inplace for b in k.buffers if b.inplace is not None}
-
-
-def _identity(acc: Acc):
-    return ir.identity(acc.op, acc.type.name if acc.type.name != "bfloat16" else "float32")
 
 
 def _literal(value, t: Type) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 
 from sod2jax.ir.loops import Kernel
-from sod2jax.ir.program import AnyStep, Extern, Step, uses, walk
+from sod2jax.ir.program import AnyStep, Extern, Loop, Slot, Step, uses, walk
 
 
 def merge_states(
@@ -65,3 +65,24 @@ def renamed(step: AnyStep, names: Mapping[int, int]):
             changes[f.name] = tuple(tuple(renamed(s, names) for s in block) for block in value)
     assert is_dataclass(step)
     return replace(step, **changes)
+
+
+def compact(
+    slots: Sequence[Slot],
+    steps: Sequence[AnyStep],
+    kernels: Sequence[Kernel | Extern],
+    overwritable: Mapping[int, Sequence[int]],
+) -> tuple[list[Slot], tuple[AnyStep, ...], dict[int, tuple[int, ...]], dict[int, int]]:
+    """Drops the arena slots that no step touches any more; gives the new number of each slot, too."""
+    used = {s for step in walk(steps) for part in uses(step, kernels) for s in part}
+    used |= {step.pred for step in walk(steps) if isinstance(step, Loop) and step.pred is not None}
+    kept = [i for i, s in enumerate(slots) if s.kind != "arena" or i in used]
+    new = {old: k for k, old in enumerate(kept)}
+    over = {new[s]: tuple(new[r] for r in reads if r in new) for s, reads in overwritable.items() if s in new}
+    return [slots[i] for i in kept], tuple(renamed(s, new) for s in steps), over, new
+
+
+def renumbered(step: Loop, old: int, new: int) -> Loop:
+    """The loop of one kernel, whose number turned out to be another."""
+    again = lambda block: tuple(replace(s, kernel=new) if s.kernel == old else s for s in block)
+    return replace(step, cond=again(step.cond), body=again(step.body))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sod2jax.ir.expr import Expr, ceildiv, const
-from sod2jax.ir.loops import For, If, Kernel, Let, Load, Op, Store, Update
+from sod2jax.ir.loops import For, If, Kernel, Let, Load, Op, Store, Update, While
 
 LIGHT = 1
 HEAVY = {
@@ -36,7 +36,7 @@ def work_of(kernel: Kernel) -> Expr:
                     inner[var] = 0
                     trips = extent.subs(inner)
                     work = work + total(body, times * trips)
-                case If(_, body):
+                case If(_, body) | While(body, _, _):
                     work = work + total(body, times)
                 case Let(name, v):
                     inner[name] = 0

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sod2jax.ir.expr import Expr
-from sod2jax.ir.loops import FOLDS, SCALAR_OPS, Const, For, Gemm, If, Index, Init, Kernel, Let, Load, Op, Ref, Store, Update
+from sod2jax.ir.loops import FOLDS, SCALAR_OPS, Const, For, Gemm, If, Index, Init, Kernel, Let, Load, Op, Ref, Store, Update, While
 
 LOOPS = ("serial", "vector", "unroll")
 BOOL = np.dtype(bool)
@@ -85,6 +85,11 @@ class _Scope:
                 case If():
                     yield from self.mask(s.cond, indices, registers)
                     yield from self.block(s.body, indices, registers)
+                case While():
+                    yield from self.expr(s.limit, indices, "limit of a while")
+                    yield from self.block(s.body, indices, registers)
+                    inside = {x.name: np.dtype(x.value.dtype) for x in s.body if isinstance(x, Let)}
+                    yield from self.mask(s.cond, indices, registers | inside)
                 case Gemm():
                     yield from self.gemm(s, indices)
                 case _:
@@ -154,6 +159,8 @@ def first_touch(kernel: Kernel, buffer: str) -> str | None:
             match s:
                 case For() | If():
                     found = ("read" if isinstance(s, If) and reads(s.cond) else None) or first(s.body)
+                case While():
+                    found = first(s.body) or ("read" if reads(s.cond) else None)
                 case Let() | Update():
                     found = "read" if reads(s.value) else None
                 case Store():

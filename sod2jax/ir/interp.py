@@ -1,7 +1,7 @@
 """The loop IR in NumPy: what every statement and scalar function means, and the oracle of the backends.
 
 * A vector loop runs its body once, with an array of all its indices in place of the variable; other loops run in Python.
-* Every scalar function is one row of `SCALAR`; f16 and bf16 are computed in f32 and rounded after each function, f32's
+* Every scalar function is one row of `SCALAR`; narrow floats are computed in f32 and rounded after each function, f32's
   transcendental functions in f64 and rounded, so that a backend's error is its own.
 * It is strict: an access that no mask hides must lie within its buffer.
 * `panel` is the width of packed panels, a property of a target's microkernel; kernels with a Gemm need it.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import ml_dtypes
 import numpy as np
 
 from sod2jax.ir import loops as ir
@@ -54,7 +55,7 @@ def _flat(array: np.ndarray, dtype) -> np.ndarray:
 class _Acc:
     op: str
     dtype: np.dtype
-    value: np.ndarray  # halves in f32
+    value: np.ndarray  # narrow floats in f32
     lanes: int | None  # of the vector loop it was initialised in
 
 
@@ -112,6 +113,12 @@ class _Run:
         if cond:
             self.body(s.body)
 
+    def _while(self, s: ir.While):
+        for _ in range(int(self.index(s.limit))):
+            self.body(s.body)
+            if not self.value(s.cond):
+                break
+
     def _gemm(self, s: ir.Gemm):
         i = lambda e: int(self.index(as_expr(e)))
         a, b, c = self.memory[s.a], self.memory[s.b], self.memory[s.c]
@@ -127,7 +134,8 @@ class _Run:
         c[at] = (out + c[at] if i(s.accumulate) else out).astype(c.dtype)
 
     STATEMENTS: ClassVar = {
-        ir.For: _for, ir.Let: _let, ir.Init: _init, ir.Update: _update, ir.Store: _store, ir.If: _if, ir.Gemm: _gemm,
+        ir.For: _for, ir.Let: _let, ir.Init: _init, ir.Update: _update, ir.Store: _store, ir.If: _if, ir.While: _while,
+        ir.Gemm: _gemm,
     }  # fmt: skip
 
     # Values.
@@ -196,17 +204,14 @@ def _fold(op: str):
 # Scalar functions.
 
 
-def is_half(dtype) -> bool:
-    return np.dtype(dtype).itemsize == 2 and np.dtype(dtype).kind not in "iu"
-
-
 def is_float(dtype) -> bool:
-    return np.dtype(dtype).kind == "f" or np.dtype(dtype).name == "bfloat16"
+    return "float" in np.dtype(dtype).name
 
 
 def _wide(dtype) -> np.dtype:
     """The dtype that a dtype is computed in."""
-    return np.dtype(np.float32) if is_half(dtype) else np.dtype(dtype)
+    dtype = np.dtype(dtype)
+    return np.dtype(np.float32) if is_float(dtype) and dtype.itemsize <= 2 else dtype
 
 
 def scalar(name: str, dtype, *args):
@@ -230,9 +235,9 @@ def scalar(name: str, dtype, *args):
 
 def convert(x: np.ndarray, dtype: np.dtype):
     """Saturating from float to integer, NaN to 0; anything else as NumPy."""
-    if not is_float(x.dtype) or dtype.kind not in "iu":
+    if not is_float(x.dtype) or "int" not in dtype.name:
         return x != 0 if dtype.kind == "b" else x.astype(dtype)
-    info = np.iinfo(dtype)
+    info = ml_dtypes.iinfo(dtype)
     x = np.trunc(x.astype(np.float64))
     low, high = float(info.min), float(info.max)  # high may round up to the first value that is too large
     inside = (x > low) & (x < high)

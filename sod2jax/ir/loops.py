@@ -9,6 +9,7 @@ The grammar, whole::
            | Update(name, value)                       accumulator = op(accumulator, value)
            | Store(buffer, offset, value, where)
            | If(cond, body)                            cond is uniform: it depends on no vector variable
+           | While(body, cond, limit)                  body once, and again while cond, at most limit times; no accumulator of outside
            | Gemm(...)                                 one call of the batch-reduce GEMM microkernel
     value  = Const(value, dtype) | Index(expr, dtype) | Load(buffer, offset, dtype, where)
            | Op(name, args, dtype) | Ref(name, dtype)
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 
 from sod2jax.ir.expr import Expr
@@ -118,6 +120,13 @@ class If:
 
 
 @dataclass(frozen=True, slots=True)
+class While:
+    body: tuple[Stmt, ...]
+    cond: Value  # after each run of the body, with its definitions in scope
+    limit: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Gemm:
     """c[r, j] (+)= sum over i < batch, p < k of a[offsets[i] + r*a_row + p*a_col] * b[(i*k + p)*panel + j].
 
@@ -144,7 +153,7 @@ class Gemm:
     dtype: np.dtype
 
 
-Stmt = For | Let | Init | Update | Store | If | Gemm
+Stmt = For | Let | Init | Update | Store | If | While | Gemm
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +220,19 @@ def identity(op: str, dtype: np.dtype):
     """The neutral element of fold `op` in `dtype`, as a Python scalar."""
     dtype = np.dtype(dtype)
     if op in ("add", "or", "xor"):
-        return dtype.type(0).item() if dtype.kind in "biuc" else 0.0
+        return False if dtype.kind == "b" else 0 if "int" in dtype.name else 0.0
     if op == "mul":
-        return True if dtype.kind == "b" else (1 if dtype.kind in "iu" else 1.0)
+        return True if dtype.kind == "b" else 1 if "int" in dtype.name else 1.0
     if op == "and":
-        return True if dtype.kind == "b" else (-1 if dtype.kind == "i" else int(np.iinfo(dtype).max))
+        return True if dtype.kind == "b" else -1 if dtype.name.startswith("int") else int(ml_dtypes.iinfo(dtype).max)
     if op not in ("max", "min"):
         raise ValueError(f"{op} is not a fold; the folds are {', '.join(FOLDS)}")
     if dtype.kind == "b":
         return op == "min"
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
+    if "int" in dtype.name:
+        info = ml_dtypes.iinfo(dtype)
         return int(info.min if op == "max" else info.max)
-    return float("-inf") if op == "max" else float("inf")
+    most = float("inf")
+    if not np.isinf(np.float32(dtype.type(most))):
+        most = float(ml_dtypes.finfo(dtype).max)
+    return -most if op == "max" else most

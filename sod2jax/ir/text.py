@@ -52,6 +52,10 @@ def _lines(stmts, indent: str):
             case ir.If():
                 yield f"{indent}if {value_text(s.cond)}:"
                 yield from _lines(s.body, indent + "  ")
+            case ir.While():
+                yield f"{indent}repeat at most {s.limit} times:"
+                yield from _lines(s.body, indent + "  ")
+                yield f"{indent}while {value_text(s.cond)}"
             case ir.Let():
                 yield f"{indent}{s.name} = {value_text(s.value)}"
             case ir.Init():

@@ -1,0 +1,212 @@
+"""Small loops and branches as one kernel: their steps' kernels one after the other, within a loop of the kernel's own.
+
+* A step costs some tens of nanoseconds besides its work. Where an iteration does less than that, the loop runs in machine code.
+* Steps' kernels keep their order and their buffers, so that what one writes the next reads: no schedule changes, only who calls.
+* A kernel runs at most CHUNK iterations per call, so that the runtime can be interrupted, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sod2jax.ir.check_kernel import first_touch
+from sod2jax.ir.expr import Expr, ceildiv, const, minimum, sym
+from sod2jax.ir.loops import Buffer, Const, For, If, Index, Init, Kernel, Let, Load, Op, Ref, Stmt, Store, Update, Value, While
+from sod2jax.ir.program import AnyStep, Branch, Extern, Loop, Slot, Step, walk
+from sod2jax.lowering.canonical import Bound, canonical
+
+CHUNK = 1 << 16  # iterations
+LARGEST = 4096  # scalar operations of an iteration; beyond, a step's own cost does not count
+MOST = 24  # kernels of an iteration
+BOOL, INT = np.dtype(bool), np.dtype(np.int64)
+ZERO = const(0)
+
+
+def fused(loop: Loop, kernels: Sequence[Kernel | Extern], slots: Sequence[Slot]) -> tuple[Loop, Bound] | None:
+    """`loop` with one kernel as its body (number `len(kernels)`), and that kernel; None if it does too much, or something else
+    than kernels."""
+    steps = list(walk((*loop.cond, *loop.body)))
+    if not 0 < len(steps) <= MOST or not all(_is_small(s, kernels) for s in steps):
+        return None
+    return _Fusion(loop, kernels, slots).result()
+
+
+def _is_small(step: AnyStep, kernels) -> bool:
+    match step:
+        case Branch():
+            return True
+        case Step():
+            kernel = kernels[step.kernel]
+            small = step.work.value is not None and step.work.value <= LARGEST and not step.prepare
+            return small and isinstance(kernel, Kernel) and not kernel.locals and not _calls(kernel.body)
+    return False
+
+
+def _calls(stmts) -> bool:
+    return any(not isinstance(s, (For, If, While, Let, Init, Update, Store)) or _calls(getattr(s, "body", ())) for s in stmts)
+
+
+class _Fusion:
+    def __init__(self, loop: Loop, kernels, slots: Sequence[Slot]):
+        self.loop, self.kernels, self.slots = loop, kernels, slots
+        self.buffers: dict[int, Buffer] = {}  # by slot
+        self.count = 0
+
+    def result(self) -> tuple[Loop, Bound]:
+        loop = self.loop
+        if loop.length is None:
+            stmts, extent = self.conditional(), const(1)
+        else:
+            stmts, extent = self.counted(), const(1)
+        reads = lambda k, b: first_touch(k, b.name) == "read"
+        kernel = Kernel("while", tuple(self.buffers.values()), (), (), "_once", extent, tuple(stmts))
+        kernel = replace(
+            kernel,
+            buffers=tuple(replace(b, access="rw") if b.access == "w" and reads(kernel, b) else b for b in kernel.buffers),
+        )
+        bound = canonical(kernel)
+        step = Step(
+            len(self.kernels), tuple(self.buffers), bound.sizes, extent, const(LARGEST), ZERO,
+            source=f"{loop.source} of {sum(isinstance(s, Step) for s in walk((*loop.cond, *loop.body)))} kernels",
+        )  # fmt: skip
+        if loop.length is None:
+            return Loop((), cond=(step,), pred=loop.pred, source=loop.source), bound
+        return Loop((step,), ceildiv(loop.length, const(CHUNK)), loop.counter, source=loop.source), bound
+
+    def conditional(self) -> list[Stmt]:
+        """The condition, and, if it holds: body, condition, again while it holds. What is left in `pred` says whether to go on."""
+        test = self.block(self.loop.cond)
+        pred = Load(self.name(self.loop.pred, written=True), ZERO, BOOL)
+        again = (*self.block(self.loop.body), *self.swaps(), *self.block(self.loop.cond))
+        return [*test, If(pred, (While(again, pred, const(CHUNK)),))]
+
+    def counted(self) -> list[Stmt]:
+        """One chunk of the iterations; the runtime counts the chunks."""
+        loop, var = self.loop, "_trip"
+        chunk = self.fresh("chunk")
+        if loop.counter is None:
+            raise AssertionError("a counted loop that is fused counts in memory")
+        first = Let(chunk, Load(self.name(loop.counter), ZERO, INT))
+        start = sym(chunk) * CHUNK
+        counter = self.name(loop.counter, written=True)
+        count = Store(counter, ZERO, Index(start + sym(var), INT))
+        body = (count, *self.block(loop.body), *self.swaps())
+        again = Store(counter, ZERO, Ref(chunk, INT))
+        return [first, For(var, minimum(const(CHUNK), loop.length - start), body), again]
+
+    def swaps(self) -> list[Stmt]:
+        """The next states become the states."""
+        return [self.copy(old, new) for old, new in self.loop.swaps]
+
+    def copy(self, to: int, source: int) -> Stmt:
+        slot, i = self.slots[to], self.fresh("i")
+        size = const(1)
+        for d in slot.shape:
+            size = size * d
+        dtype = self.dtype(to, source)
+        elements = size * (slot.dtype.itemsize // dtype.itemsize)
+        value = Load(self.name(source), sym(i), dtype)
+        return For(i, elements, (Store(self.name(to, written=True), sym(i), value),), "vector")
+
+    def dtype(self, *slots: int) -> np.dtype:
+        """As kernels see a slot: complex numbers are pairs of floats."""
+        return next((self.buffers[s].dtype for s in slots if s in self.buffers), self.slots[slots[0]].dtype)
+
+    # -- steps
+
+    def block(self, steps: Sequence[AnyStep]) -> list[Stmt]:
+        stmts: list[Stmt] = []
+        for step in steps:
+            stmts += self.branch(step) if isinstance(step, Branch) else self.step(step)
+        return stmts
+
+    def step(self, step: Step) -> list[Stmt]:
+        kernel = self.kernels[step.kernel]
+        names = {
+            b.name: self.name(s, b.dtype, b.access != "r") for b, s in zip(kernel.buffers, step.slots, strict=True)
+        }
+        env: dict[str, Expr] = dict(zip(kernel.sizes, step.sizes, strict=True))
+        self.count += 1
+        inline = _Inlined(f"_k{self.count}", names, env)
+        if step.extent.value == 1:
+            env[kernel.var] = ZERO
+            return list(inline.body(kernel.body))
+        return [For(inline.define(kernel.var), step.extent, inline.body(kernel.body))]
+
+    def branch(self, step: Branch) -> list[Stmt]:
+        index = self.slots[step.index].dtype
+        which = Load(self.name(step.index), ZERO, index)
+        last = len(step.branches) - 1
+        stmts: list[Stmt] = []
+        chosen = self.fresh("b")
+        stmts.append(Let(chosen, which if index != BOOL else Op("convert", (which,), np.dtype(np.int32))))
+        ref = Ref(chosen, np.dtype(np.int32) if index == BOOL else index)
+        for k, block in enumerate(step.branches):
+            compare = "le" if k == 0 else "ge" if k == last else "eq"
+            if last == 0:
+                stmts += self.block(block)
+            elif body := self.block(block):
+                stmts.append(If(Op(compare, (ref, Const(k, ref.dtype)), BOOL), tuple(body)))
+        return stmts
+
+    def name(self, slot: int, dtype=None, written: bool = False) -> str:
+        known = self.buffers.get(slot)
+        if known is None:
+            known = Buffer(f"x{len(self.buffers)}", dtype or self.slots[slot].dtype, "r")
+        self.buffers[slot] = replace(known, access="w") if written else known
+        return known.name
+
+    def fresh(self, stem: str) -> str:
+        self.count += 1
+        return f"_{stem}{self.count}"
+
+
+class _Inlined:
+    """Statements of a kernel under names of their own, on other buffers, with values for its sizes."""
+
+    def __init__(self, prefix: str, buffers: Mapping[str, str], env: dict[str, Expr]):
+        self.prefix, self.buffers, self.env = prefix, buffers, env
+
+    def define(self, name: str) -> str:
+        new = f"{self.prefix}{name}"
+        self.env[name] = sym(new)
+        return new
+
+    def value(self, v: Value | None) -> Value | None:
+        match v:
+            case Ref(name, dtype):
+                return Ref(f"{self.prefix}{name}", dtype)
+            case Index(expr, dtype):
+                return Index(expr.subs(self.env), dtype)
+            case Load(buffer, at, dtype, where):
+                return Load(self.buffers[buffer], at.subs(self.env), dtype, self.value(where))
+            case Op(name, args, dtype):
+                return Op(name, tuple(map(self.value, args)), dtype)
+        return v
+
+    def body(self, stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        return tuple(map(self.stmt, stmts))
+
+    def stmt(self, s: Stmt) -> Stmt:
+        match s:
+            case For(var, extent, body, kind):
+                extent = extent.subs(self.env)
+                return For(self.define(var), extent, self.body(body), kind)
+            case Let(name, value):
+                value = self.value(value)
+                return Let(self.define(name), value)
+            case Init(name, op, dtype):
+                return Init(self.define(name), op, dtype)
+            case Update(name, value):
+                return Update(f"{self.prefix}{name}", self.value(value))
+            case Store(buffer, at, value, where):
+                return Store(self.buffers[buffer], at.subs(self.env), self.value(value), self.value(where))
+            case If(cond, body):
+                return If(self.value(cond), self.body(body))
+            case While(body, cond, limit):
+                body = self.body(body)
+                return While(body, self.value(cond), limit.subs(self.env))
+        raise TypeError(f"no statement of a small kernel: {s}")

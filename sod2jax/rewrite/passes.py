@@ -44,7 +44,7 @@ def passes(box: Box) -> list[tuple[str, Callable[[ClosedJaxpr], ClosedJaxpr]]]:
         ("inline", inline),  # calls by their bodies
         ("nested", partial(nested, run=partial(run, box=box))),  # the bodies of loops and branches, by this pipeline
         ("dce", dce),
-        ("recover", by_rules(rewrites.fold, rewrites.recover)),  # constants; slices, reversals, counted loops
+        ("recover", by_rules(rewrites.fold, rewrites.recover, rewrites.control)),  # constants; slices, counted loops, known branches
         ("canonical", by_rules(rewrites.canonical)),  # one form of convolution
         ("simplify", by_rules(rewrites.fold, rewrites.simplify)),  # neutral operands, movement that cancels
         ("cse", cse),

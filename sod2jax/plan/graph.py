@@ -71,16 +71,19 @@ class Graph:
 
     @cached_property
     def invariant(self) -> set[Var]:
-        """The vars that depend on parameters and on nothing else that a call brings, sizes included (unless `any_size`)."""
+        """The vars that depend on parameters and on nothing else that a call brings, sizes included (unless `any_size`).
+
+        What is updated in place later is none of them: its memory lasts for one call."""
         known = {v for i, v in enumerate(self.jaxpr.invars) if i in self.parameters}
         free = set(self.consts)
+        spent = {e.invars[k] for i, e in enumerate(self.eqns) for k in self.overwrites(i).values()}
         for e, record in zip(self.eqns, self.records, strict=True):
             operands = [v for v in e.invars if isinstance(v, Var)]
             if e.effects or record is None or record.host or record.control or record.overwrites:
                 continue
             if not self.any_size and any(d.value is None for v in e.outvars for d in self.shape(v)):
                 continue
-            if all(v in known or v in free for v in operands):
+            if all(v in known or v in free for v in operands) and spent.isdisjoint(e.outvars):
                 (known if any(v in known for v in operands) else free).update(e.outvars)
         return known
 

@@ -1,7 +1,7 @@
 """LLVM IR as text: types, scopes of lines, and a builder of instructions over one vector.
 
-* A `Type` says how a dtype is held: f16 and bf16 live in registers as rounded f32, bool as i1, a mask bit, and in
-  memory as a byte.
+* A `Type` says how a dtype is held: f16, bf16 and narrower floats live in registers as rounded f32 (`lowering.narrow`), bool as
+  i1, a mask bit, and in memory as a byte, as integers of less than 8 bits do.
 * A `Scope` is a straight list of lines that ends in an open block. Scopes nest as the loops do; appending to an outer scope while
   an inner one is being written is how an invariant is hoisted, for the outer text ends before the inner loop.
 * A `Lanes` writes instructions on values of n lanes (n = 1: plain scalars) to one scope, and returns their names.
@@ -33,15 +33,22 @@ class Type:
     small: bool = False
 
     @property
+    def mem_bits(self) -> int:
+        return self.size * 8
+
+    @property
     def int(self) -> str:
         """The integer type as wide as the register type."""
         return {"float": "i32", "double": "i64"}.get(self.reg, self.reg)
 
 
-_INTEGERS = [(f"{p}int{b}", p or "i", b) for p in ("", "u") for b in (8, 16, 32, 64)]
+_INTEGERS = [(f"{p}int{b}", p or "i", b) for p in ("", "u") for b in (2, 4, 8, 16, 32, 64)]
+_FLOATS8 = ("e3m4", "e4m3", "e5m2", "e4m3fn", "e4m3fnuz", "e5m2fnuz", "e4m3b11fnuz", "e8m0fnu")
 TYPES = {
     "bool": Type("bool", "b", 1, "i1", "i8", 1),
-    **{name: Type(name, kind, bits, f"i{bits}", f"i{bits}", bits // 8) for name, kind, bits in _INTEGERS},
+    **{name: Type(name, kind, bits, f"i{bits}", f"i{max(bits, 8)}", max(bits // 8, 1)) for name, kind, bits in _INTEGERS},
+    **{f"float8_{name}": Type(f"float8_{name}", "f", 8, "float", "i8", 1, small=True) for name in _FLOATS8},
+    "float4_e2m1fn": Type("float4_e2m1fn", "f", 4, "float", "i8", 1, small=True),
     "float16": Type("float16", "f", 16, "float", "half", 2, small=True),
     "bfloat16": Type("bfloat16", "f", 16, "float", "i16", 2, small=True),
     "float32": Type("float32", "f", 32, "float", "float", 4),

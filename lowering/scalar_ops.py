@@ -2,7 +2,7 @@
 
 * The semantics are XLA's: max and min give NaN if either operand is, integers wrap, x / 0 is -1 (all bits set), x rem 0 is x,
   INT_MIN / -1 is INT_MIN, shifts by the width or more give 0 (or the sign), float to integer saturates and NaN gives 0.
-* A rule gets a `Lanes`, the `Type` of its operands and their names, and returns a name. It sees f16 and bf16 as f32; the result
+* A rule gets a `Lanes`, the `Type` of its operands and their names, and returns a name. It sees narrow floats as f32; the result
   is rounded afterwards unless the function is `EXACT`, that is, gives one of its operands or an integer that they can hold.
 * `contract` lets LLVM fuse a multiplication with an addition, as XLA's CPU compiler does.
 """
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from sod2jax.errors import UnsupportedError
-from sod2jax.lowering import mathfns
+from sod2jax.lowering import mathfns, narrow
 from sod2jax.lowering.emit import F32, Lanes, Type, float_bits
 
 EXACT = frozenset(
@@ -108,21 +108,24 @@ def _power_int(m: Lanes, t: Type, x, n):
 
 
 def _nextafter(m: Lanes, t: Type, x, y):
-    if t.small:
-        raise UnsupportedError(f"nextafter of {t.name} is not supported yet; cast to float32 first")
-    s, i = t.reg, t.int
-    bits, zero, one = m.bits(s, x), m.lit(0, i), m.lit(1, i)
+    s, i = t.reg, f"i{t.mem_bits}"
+    bits, zero, one = _bits(m, t, x), m.lit(0, i), m.lit(1, i)
     sign = m.lit(-(1 << (t.bits - 1)), i)
     # Away from zero is +1 on the bits of either sign.
     up = m.cmp("ogt", s, y, x)
     away = m.cmp("eq", "i1", up, m.cmp("sge", i, bits, zero))
     stepped = m.bin("add", i, bits, m.select(away, i, one, m.lit(-1, i)))
-    smallest = m.bin("or", i, m.bin("and", i, m.bits(s, y), sign), one)
+    smallest = m.bin("or", i, m.bin("and", i, _bits(m, t, y), sign), one)
     is_zero = m.cmp("oeq", s, x, m.flt(0.0, s))
-    out = m.from_bits(s, m.select(is_zero, i, smallest, stepped))
+    out = decode(m, t, m.cast("bitcast", i, m.select(is_zero, i, smallest, stepped), t.mem))
     out = m.select(m.cmp("oeq", s, x, y), s, y, out)
     nan = m.cmp("uno", s, x, y)
     return m.select(nan, s, m.bin("fadd", s, x, y), out)
+
+
+def _bits(m: Lanes, t: Type, x: str) -> str:
+    """A float as the integer that lies in memory."""
+    return m.cast("bitcast", t.mem, encode(m, t, x), f"i{t.mem_bits}")
 
 
 def _compare(name):
@@ -255,7 +258,9 @@ def _round_to_odd(m: Lanes, x: str) -> str:
 
 
 def round_to(m: Lanes, t: Type, x: str) -> str:
-    """An f32 rounded to the nearest f16 or bf16, ties to even, still as f32."""
+    """An f32 rounded to the nearest number of a narrower type, ties to even, still as f32."""
+    if t.bits <= 8:
+        return narrow.decode(m, t, narrow.encode(m, t, x))
     if t.name == "float16":
         return m.cast("fpext", "half", m.cast("fptrunc", "float", x, "half"), "float")
     bits = m.bits("float", x)
@@ -273,6 +278,10 @@ def encode(m: Lanes, t: Type, x: str) -> str:
         return m.cast("fptrunc", "float", x, "half")
     if t.name == "bfloat16":
         return m.cast("trunc", "i32", m.bin("lshr", "i32", m.bits("float", x), m.lit(16, "i32")), "i16")
+    if t.small:
+        return narrow.encode(m, t, x)
+    if t.kind in "iu" and t.bits < 8:
+        return m.cast("sext" if t.kind == "i" else "zext", t.reg, x, t.mem)
     return x
 
 
@@ -285,6 +294,10 @@ def decode(m: Lanes, t: Type, x: str) -> str:
     if t.name == "bfloat16":
         wide = m.bin("shl", "i32", m.cast("zext", "i16", x, "i32"), m.lit(16, "i32"))
         return m.from_bits("float", wide)
+    if t.small:
+        return narrow.decode(m, t, x)
+    if t.kind in "iu" and t.bits < 8:
+        return m.cast("trunc", t.mem, x, t.reg)
     return x
 
 

@@ -44,13 +44,11 @@ class Target:
 
 
 def compute_bits(dtype) -> int:
-    """Bits of a lane while computing: bool is a mask bit, counted as a byte; f16 and bf16 are computed in f32."""
+    """Bits of a lane while computing: bool is a mask bit, counted as a byte; narrow floats are computed in f32."""
     dtype = np.dtype(dtype)
-    if dtype.kind == "b":
-        return 8
-    if dtype.kind in "iuf" and dtype.itemsize != 2:
+    if dtype.kind == "b" or "int" in dtype.name:
         return dtype.itemsize * 8
-    return 16 if dtype.kind in "iu" else 32
+    return max(dtype.itemsize * 8, 32)
 
 
 _AVX2 = "+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt,+movbe"

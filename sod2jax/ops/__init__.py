@@ -1,10 +1,12 @@
 """What the compiler knows of each JAX primitive, by family. Importing this package fills the table."""
 
 from sod2jax.ops import (
+    bits,
     composite,
     contract,
     control,
     create,
+    cumulative,
     elementwise,
     index,
     reduce,
@@ -25,10 +27,12 @@ __all__ = [
     "OpDef",
     "Out",
     "Tensor",
+    "bits",
     "composite",
     "contract",
     "control",
     "create",
+    "cumulative",
     "defop",
     "elementwise",
     "index",

@@ -115,11 +115,6 @@ def round_(b, out, index, x, *, rounding_method, **_):
     return b.op(name, read(x, index), dtype=out.dtype)
 
 
-def bitcast(b, out, index, x, *, new_dtype, **_):
-    """Reinterprets the bits; lax changes the rank where the width changes, which needs its own index map."""
-    return b.op("bitcast", read(x, index), dtype=out.dtype)
-
-
 def elementwise(prim, pull, cost=1.0, **more):
     more.setdefault("values", values.ELEMENTWISE.get(prim))
     return defop(OpDef(prim, Dyn.ISDOS, Mapping.ONE_TO_ONE, pull=pull, cost=cost, solve=values.same_shape, **more))
@@ -139,4 +134,3 @@ if hasattr(p, "one_minus_square_p"):
     elementwise(p.one_minus_square_p, one_minus_square, 3)
 if hasattr(p, "log2_p"):
     elementwise(p.log2_p, log2, 18)
-elementwise(p.bitcast_convert_type_p, bitcast)

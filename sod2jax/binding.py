@@ -42,7 +42,16 @@ for _name in (
 
 def load(program: ir.Program, kernels: list[int], keepalive=None) -> Program:
     """A runnable Program: `kernels` are the addresses of its kernels' code, which lives as long as `keepalive`."""
-    return Program(image.encode(program), kernels, [aligned(c) for c in program.constants], keepalive)
+    hosts = [(f"host function {h.name} ({h.kind})", h.call) for h in program.hosts]
+    return Program(image.encode(program), kernels, [aligned(c) for c in program.constants], keepalive, hosts)
+
+
+def library_kernels(program: ir.Program) -> dict[str, int]:
+    """Addresses of the kernels that the runtime brings along. UnsupportedError for one that this runtime does not have."""
+    found = {k.name: _runtime.library_kernel(k.name) for k in program.kernels if isinstance(k, ir.Extern)}
+    for name in (name for name, address in found.items() if not address):
+        raise errors.UnsupportedError(f"this build of the runtime has no kernel {name!r}")
+    return found
 
 
 def aligned(constant: np.ndarray) -> np.ndarray:

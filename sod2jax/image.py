@@ -4,8 +4,9 @@
   `runtime/src/image.h` has the same records; a change here is a change there, and a new `FORMAT`.
 * Sizes are numbered values: first the symbols, then every distinct `Expr` that something names. Size code (a stack machine of the
   ops in `OPS`, two words each) computes each value once; an atom such as `s // 2` is a value, so what formulas share is shared.
+* Steps lie in the order of `walk`: one that holds others says how many positions each of its lists takes, and they follow.
 * Strings are byte offsets into the table, -1 for none. Texts are kept of the values that error messages quote.
-* Constants and kernels are not in the image: they are passed beside it, and may differ per process.
+* Constants, kernels and host functions are not in the image: they are passed beside it, and may differ per process.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ import numpy as np
 
 from sod2jax.ir import expr as ir
 from sod2jax.ir.expr import Expr
-from sod2jax.ir.program import Program
+from sod2jax.ir.program import AnyStep, Branch, HostCall, Loop, Program, Step, blocks, walk
 
 MAGIC = int.from_bytes(b"SOD2RT1", "little")
-FORMAT = 1
+FORMAT = 2
 NONE = -1
 OPS = {name: i for i, name in enumerate(("const", "value", "+", "-", "*", "//", "%", "min", "max", "store"))}
 SLOT_KINDS = {"input": 0, "output": 1, "arena": 2, "constant": 3, "cached": 4}
 COMPARISONS = {"==": 0, "!=": 1, "<=": 2, "<": 3}
+STEP_KINDS = {Step: 0, HostCall: 1, Branch: 2, Loop: 3}
+INDEX_BYTES = {"bool": 1, "int32": 4}  # dtypes of what chooses a branch
 GUARD_KINDS = {"contract": 0, "version": 1, "check": 2}
 _LONGEST_TEXT = 400  # characters of a formula in an error message
 
@@ -69,8 +72,8 @@ class _Encoder:
         texts = [self.texts.get(i, NONE) for i in range(len(self.values))]
         self.strings += bytes(8 - len(self.strings) % 8)  # at least one zero: the last string ends
         counts = [
-            *(len(p.symbols), len(p.inputs), len(p.outputs), len(p.slots), len(p.steps), len(p.guards), len(p.kernels)),
-            *(len(p.constants), len(self.values), len(self.code) // 2, len(self.strings) // 8, arena),
+            *(len(p.symbols), len(p.inputs), len(p.outputs), len(p.slots), _positions(p.steps), len(p.guards), len(p.kernels)),
+            *(len(p.constants), len(p.hosts), len(self.values), len(self.code) // 2, len(self.strings) // 8, arena),
         ]
         words = counts + sections + texts + self.code
         body = struct.pack(f"<{len(words)}q", *words) + self.strings
@@ -91,14 +94,35 @@ class _Encoder:
             offset = NONE if s.offset is None else self.value(s.offset)
             # A cached buffer that cannot be had is an error that quotes its formula.
             yield SLOT_KINDS[s.kind], s.index, self.value(s.nbytes, quoted=s.kind == "cached"), offset, self.string(s.name)
-        for s in p.steps:
-            sizes = [self.value(e) for e in s.sizes]
-            yield s.kernel, len(s.slots), *s.slots, len(sizes), *sizes
-            yield self.value(s.extent), self.value(s.work), self.value(s.scratch)
-            yield len(s.prepare), *s.prepare, self.string(s.source)
+        for s in walk(p.steps):
+            yield STEP_KINDS[type(s)], self.string(s.source), *self.step(s)
         for g in p.guards:
             sides = self.value(g.cond.lhs, quoted=True), COMPARISONS[g.cond.op], self.value(g.cond.rhs, quoted=True)
             yield *sides, GUARD_KINDS[g.kind], self.string(g.message), self.string(g.where)
+
+    def step(self, step: AnyStep) -> list[int]:
+        match step:
+            case Step():
+                sizes = [self.value(e) for e in step.sizes]
+                estimates = self.value(step.extent), self.value(step.work), self.value(step.scratch)
+                return [step.kernel, *_counted(step.slots), *_counted(sizes), *estimates, *_counted(step.prepare)]
+            case HostCall():
+                return [step.host, *self.arrays(step.reads), *self.arrays(step.writes)]
+            case Branch():
+                dtype = np.dtype(self.program.slots[step.index].dtype).name
+                return [step.index, INDEX_BYTES[dtype], *_counted(map(_positions, step.branches))]
+            case Loop():
+                length = NONE if step.length is None else self.value(step.length)
+                slots = (NONE if n is None else n for n in (step.counter, step.pred))
+                swaps = [n for pair in step.swaps for n in pair]
+                return [length, *slots, *_counted(swaps), *_counted(map(_positions, blocks(step)))]
+
+    def arrays(self, slots) -> list[int]:
+        words = [len(slots)]
+        for n in slots:
+            slot = self.program.slots[n]
+            words += (n, dtype_code(slot.dtype), np.dtype(slot.dtype).itemsize, *_counted(map(self.value, slot.shape)))
+        return words
 
     def shape(self, shape) -> list[int]:
         return [len(shape), *(self.value(d, quoted=True) for d in shape)]
@@ -169,6 +193,15 @@ class _Encoder:
 
     def emit(self, op: str, operand: int = 0):
         self.code += (OPS[op], operand)
+
+
+def _positions(steps) -> int:
+    return sum(1 for _ in walk(steps))
+
+
+def _counted(words) -> list[int]:
+    words = list(words)
+    return [len(words), *words]
 
 
 def _arguments(e: Expr) -> list[Expr]:

@@ -16,7 +16,8 @@ from sod2jax.analyse.demands import demand
 from sod2jax.errors import not_yet, unsupported_primitive
 from sod2jax.ir import check, text
 from sod2jax.ir.facts import facts_text
-from sod2jax.ir.program import Input, Program
+from sod2jax.ir.loops import Kernel
+from sod2jax.ir.program import Extern, Input, Program
 from sod2jax.lowering import jit, targets
 from sod2jax.lowering.assemble import assemble
 from sod2jax.lowering.pieces import Lowerer
@@ -58,14 +59,21 @@ class Executable:
             raise not_yet(
                 f"running code for {self.target.name} on {targets.host().name}", remedy="Its texts and its object code are there."
             )
+        brought = binding.library_kernels(self.program)
         with self._timed("code"):
-            compiled = jit.compile(self.program.kernels, self.target)
+            compiled = jit.compile(self._generated, self.target)
+        generated = iter(compiled.addresses)
+        addresses = [brought[k.name] if isinstance(k, Extern) else next(generated) for k in self.program.kernels]
         with self._timed("load"):
-            return binding.load(self.program, compiled.addresses, compiled.keepalive)
+            return binding.load(self.program, addresses, compiled.keepalive)
+
+    @property
+    def _generated(self) -> list[Kernel]:
+        return [k for k in self.program.kernels if isinstance(k, Kernel)]
 
     def object_code(self) -> bytes:
         """A relocatable object file with all kernels, for the target."""
-        return jit.object(self.program.kernels, self.target)
+        return jit.object(self._generated, self.target)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -87,11 +95,11 @@ class Executable:
             case "plan":
                 return text.program_text(self.program)
             case "loops":
-                return "\n\n".join(map(text.kernel_text, self.program.kernels))
+                return "\n\n".join(map(text.kernel_text, self._generated))
             case "llvm":
-                return jit.ir(self.program.kernels, self.target)
+                return jit.ir(self._generated, self.target)
             case "asm":
-                return jit.asm(self.program.kernels, self.target)
+                return jit.asm(self._generated, self.target)
         raise ValueError(f"no text of kind {kind!r}")
 
 

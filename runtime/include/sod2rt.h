@@ -27,7 +27,9 @@ typedef enum sod2_status {
   SOD2_OVERFLOW = 4,     /* a size does not fit into 63 bits */
   SOD2_MISFIT = 5,       /* another version of the function is needed for these shapes */
   SOD2_CONTRACT = 6,     /* the caller broke a declared constraint */
-  SOD2_CHECK = 7         /* a check in the middle of the function failed at these sizes */
+  SOD2_CHECK = 7,        /* a check in the middle of the function failed at these sizes */
+  SOD2_INTERRUPTED = 8,  /* the poll hook said stop; the outputs hold nothing of use */
+  SOD2_HOST = 9          /* the host hook refused, or there is none */
 } sod2_status;
 
 typedef struct sod2_error {
@@ -35,11 +37,27 @@ typedef struct sod2_error {
   char message[1020];
 } sod2_error;
 
-/* Null members, or a null pointer instead of the struct, stand for the defaults of the library. */
+/* What a host function reads or writes; its memory is the runtime's, during the call only. */
+typedef struct sod2_host_array {
+  void *data;
+  int64_t dtype; /* code of sod2jax/image.py */
+  int64_t rank;
+  const int64_t *dims;
+} sod2_host_array;
+
+/* Null members, or a null pointer instead of the struct, stand for the defaults of the library.
+ * `host` and `poll` are called by the thread that called sod2_run, with its own treatment of
+ * denormal floats. */
 typedef struct sod2_hooks {
   void *user;
   void *(*alloc)(void *user, size_t bytes, size_t align);
   void (*free)(void *user, void *data, size_t bytes);
+  /* Calls a function of the process. By default, programs with host calls fail at them. */
+  sod2_status (*host)(void *user, int64_t function, const sod2_host_array *reads, size_t n_reads,
+                      const sod2_host_array *writes, size_t n_writes, sod2_error *error);
+  /* Asked every some ten milliseconds of a long loop; not 0: the run ends, with
+   * SOD2_INTERRUPTED. */
+  int (*poll)(void *user);
 } sod2_hooks;
 
 typedef void (*sod2_kernel)(void **buffers, const int64_t *sizes, int64_t begin, int64_t end,
@@ -68,12 +86,12 @@ typedef struct sod2_plan_info {
 } sod2_plan_info;
 
 /* The image (a stream of little-endian words) and the constants are not copied: they must outlive
- * the program. */
+ * the program. `n_hosts`: the host hook knows the functions 0 to n_hosts - 1. */
 SOD2_API sod2_status sod2_program_create(const int64_t *image, size_t words,
                                          const sod2_kernel *kernels, size_t n_kernels,
                                          const void *const *constants, size_t n_constants,
-                                         const sod2_hooks *hooks, sod2_program **program,
-                                         sod2_error *error);
+                                         size_t n_hosts, const sod2_hooks *hooks,
+                                         sod2_program **program, sod2_error *error);
 SOD2_API void sod2_program_destroy(sod2_program *program);
 SOD2_API int64_t sod2_program_inputs(const sod2_program *program);
 SOD2_API int64_t sod2_program_outputs(const sod2_program *program);
@@ -93,7 +111,8 @@ SOD2_API const int64_t *sod2_plan_output_dims(const sod2_plan *plan, int64_t i);
 SOD2_API int64_t sod2_plan_output_bytes(const sod2_plan *plan, int64_t i);
 
 /* Runs all steps. `outputs` are 64-byte aligned buffers of `sod2_plan_output_bytes`; forwarded
- * outputs are copied. `step_ns`, if not null, receives the time of each step. */
+ * outputs are copied. `step_ns`, if not null, receives the time of each step, of all its
+ * iterations; that of a step which holds others includes theirs. */
 SOD2_API sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *inputs,
                               void *const *outputs, int64_t *step_ns, sod2_error *error);
 

@@ -31,12 +31,18 @@ typedef struct sod2_program_stats {
 } sod2_program_stats;
 SOD2_API void sod2_program_get_stats(sod2_program *program, sod2_program_stats *stats);
 
+/* A kernel that this library brings along; null if there is none of that name. */
+SOD2_API sod2_kernel sod2_library_kernel(const char *name);
+
+/* Steps are counted as they are held: a loop or a branch first, then what is in it. */
 SOD2_API int64_t sod2_program_steps(const sod2_program *program);
 SOD2_API const char *sod2_program_step_source(const sod2_program *program, int64_t step);
 SOD2_API int64_t sod2_program_slots(const sod2_program *program);
 SOD2_API int64_t sod2_program_symbols(const sod2_program *program);
 SOD2_API const char *sod2_program_symbol(const sod2_program *program, int64_t symbol);
 SOD2_API int64_t sod2_plan_symbol(const sod2_plan *plan, int64_t symbol);
+/* extent: of a branch, its choices; of a loop, its length, or -1. work: of everything that is held;
+ * of a branch, the most. */
 SOD2_API void sod2_plan_step(const sod2_program *program, const sod2_plan *plan, int64_t step,
                              int64_t *extent, int64_t *work);
 /* kind: 0 input, 1 output, 2 arena, 3 constant, 4 cached. */

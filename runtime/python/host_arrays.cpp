@@ -26,6 +26,33 @@ void destroy_block(PyObject *self) {
 
 PyTypeObject *block_type = nullptr;
 
+// The dtype of a code (borrowed); null: error set.
+PyArray_Descr *descr_of(int64_t code) {
+  static auto *descrs = new std::unordered_map<int64_t, PyArray_Descr *>();
+  PyArray_Descr *&descr = (*descrs)[code];
+  if (!descr) {
+    nb::object number = nb::steal(PyLong_FromLongLong(code));
+    PyObject *found = number.is_valid() ? call(jax.dtype_of, number.ptr()) : nullptr;
+    if (found && !PyArray_DescrCheck(found)) {
+      PyErr_SetString(PyExc_TypeError, "dtype_of must give NumPy dtypes");
+      Py_CLEAR(found);
+    }
+    descr = reinterpret_cast<PyArray_Descr *>(found);
+  }
+  return descr;
+}
+
+// An ndarray over memory that is not its own; a new reference.
+PyArrayObject *view(const sod2_host_array &array, int flags) {
+  PyArray_Descr *descr = descr_of(array.dtype);
+  if (!descr)
+    return nullptr;
+  Py_INCREF(descr); // the array takes it
+  return reinterpret_cast<PyArrayObject *>(PyArray_NewFromDescr(
+      &PyArray_Type, descr, static_cast<int>(array.rank),
+      reinterpret_cast<const npy_intp *>(array.dims), nullptr, array.data, flags, nullptr));
+}
+
 // The code of a dtype; -1 for one that has none (error cleared).
 int64_t code_of(PyArray_Descr *descr) {
   static auto *codes = new std::unordered_map<PyArray_Descr *, std::pair<nb::object, int64_t>>();
@@ -106,6 +133,32 @@ PyObject *host_array_of_block(void *block, const int64_t *dims, int64_t rank, Py
       0) // takes the owner, even if it fails
     Py_CLEAR(array);
   return array;
+}
+
+PyObject *view_of_memory(const sod2_host_array &array) {
+  return reinterpret_cast<PyObject *>(view(array, NPY_ARRAY_CARRAY_RO));
+}
+
+bool copy_from(PyObject *value, const sod2_host_array &array, const char *what) {
+  nb::object given = nb::steal(PyArray_FromAny(value, nullptr, 0, 0, 0, nullptr));
+  nb::object to = nb::steal(reinterpret_cast<PyObject *>(view(array, NPY_ARRAY_CARRAY)));
+  if (!given.is_valid() || !to.is_valid())
+    return false;
+  auto *from = reinterpret_cast<PyArrayObject *>(given.ptr());
+  auto *memory = reinterpret_cast<PyArrayObject *>(to.ptr());
+  bool same_type = PyArray_EquivTypes(PyArray_DESCR(from), PyArray_DESCR(memory));
+  if (!same_type || !PyArray_SAMESHAPE(from, memory)) {
+    nb::object shape = nb::steal(
+        PyArray_IntTupleFromIntp(PyArray_NDIM(from), const_cast<npy_intp *>(PyArray_DIMS(from))));
+    nb::object wanted = nb::steal(PyArray_IntTupleFromIntp(
+        PyArray_NDIM(memory), const_cast<npy_intp *>(PyArray_DIMS(memory))));
+    if (shape.is_valid() && wanted.is_valid())
+      PyErr_Format(same_type ? PyExc_ValueError : PyExc_TypeError,
+                   "%s is %S of shape %S, expected %S of shape %S", what, PyArray_DESCR(from),
+                   shape.ptr(), PyArray_DESCR(memory), wanted.ptr());
+    return false;
+  }
+  return PyArray_CopyInto(memory, from) == 0;
 }
 
 } // namespace sod2py

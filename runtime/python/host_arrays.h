@@ -1,6 +1,8 @@
 #pragma once
 #include "jax_names.h"
 
+#include "sod2rt.h"
+
 // NumPy's arrays, by its C interface. No other file includes its headers.
 namespace sod2py {
 
@@ -20,6 +22,11 @@ PyObject *array_of_scalar(PyObject *object);
 // An ndarray over a block of the output pool, which goes back when the array dies. Takes the block,
 // even if it fails.
 PyObject *host_array_of_block(void *block, const int64_t *dims, int64_t rank, PyObject *dtype);
+
+// A read-only ndarray over memory of the runtime, and a copy into such memory from a value that
+// must have its shape and dtype (`what` names it in the error). Null, false: error set.
+PyObject *view_of_memory(const sod2_host_array &array);
+bool copy_from(PyObject *value, const sod2_host_array &array, const char *what);
 
 bool x64_enabled();
 

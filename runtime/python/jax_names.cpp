@@ -66,6 +66,8 @@ void need_setup() {
 }
 
 void raise_status(const sod2_error &error) {
+  if (PyErr_Occurred()) // a hook's: a host function raised, or the user interrupted the call
+    return;
   PyObject *type = PyExc_RuntimeError;
   switch (error.status) {
   case SOD2_CONTRACT:

@@ -15,8 +15,11 @@ namespace {
 
 int program_traverse(PyObject *self, visitproc visit, void *arg) {
   Py_VISIT(Py_TYPE(self));
-  if (nb::inst_ready(self))
-    Py_VISIT(nb::inst_ptr<Program>(self)->keepalive.ptr());
+  if (nb::inst_ready(self)) {
+    auto *program = nb::inst_ptr<Program>(self);
+    Py_VISIT(program->keepalive.ptr());
+    Py_VISIT(program->hosts.ptr());
+  }
   return 0;
 }
 
@@ -65,9 +68,15 @@ NB_MODULE(_runtime, m) {
   m.def("set_threads", &sod2_set_threads, "count"_a,
         "Sets it; 0 restores the default (SOD2_NUM_THREADS, or the CPUs).");
 
+  m.def(
+      "library_kernel",
+      [](const char *name) { return reinterpret_cast<uintptr_t>(sod2_library_kernel(name)); },
+      "name"_a, "The address of a kernel that the runtime brings along; 0: there is none.");
+
   nb::class_<Program>(m, "Program", nb::type_slots(program_slots), nb::is_weak_referenceable())
-      .def(nb::init<nb::bytes, const std::vector<uintptr_t> &, nb::list, nb::object>(), "image"_a,
-           "kernels"_a, "constants"_a, "keepalive"_a = nb::none())
+      .def(nb::init<nb::bytes, const std::vector<uintptr_t> &, nb::list, nb::object, nb::list>(),
+           "image"_a, "kernels"_a, "constants"_a, "keepalive"_a = nb::none(),
+           "hosts"_a = nb::list())
       .def("bind", &Program::bind, "shapes"_a,
            "Every size at these input shapes, or the guards that fail.")
       .def("run", &Program::run, "arrays"_a, "Runs once, without any cache of the call path.")

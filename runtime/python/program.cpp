@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include "arrays.h"
+#include "hosts.h"
 #include "inputs.h"
 
 #include <algorithm>
@@ -26,6 +27,14 @@ struct PlanReference {
   throw nb::python_error();
 }
 
+sod2_status host_hook(void *user, int64_t function, const sod2_host_array *reads, size_t n_reads,
+                      const sod2_host_array *writes, size_t n_writes, sod2_error *) {
+  PyObject *hosts = static_cast<Program *>(user)->hosts.ptr();
+  return call_host(PyTuple_GET_ITEM(hosts, function), reads, n_reads, writes, n_writes);
+}
+
+int poll_hook(void *) { return interrupted(); }
+
 } // namespace
 
 std::string dtype_name(int64_t code) {
@@ -44,8 +53,9 @@ sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work,
 }
 
 Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::list constants,
-                 nb::object keep)
-    : keepalive(std::move(keep)), image_(image.size() / sizeof(int64_t)), constants_(constants) {
+                 nb::object keep, nb::list host_functions)
+    : keepalive(std::move(keep)), hosts(nb::tuple(host_functions)),
+      image_(image.size() / sizeof(int64_t)), constants_(constants) {
   need_setup();
   std::memcpy(image_.data(), image.c_str(), image_.size() * sizeof(int64_t)); // as words, aligned
   std::vector<sod2_kernel> functions;
@@ -55,9 +65,14 @@ Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::lis
   for (nb::handle constant : constants_)
     data.push_back(
         reinterpret_cast<const void *>(nb::cast<uintptr_t>(constant.attr("ctypes").attr("data"))));
+  for (nb::handle host : hosts)
+    if (!PyTuple_Check(host.ptr()) || PyTuple_GET_SIZE(host.ptr()) != 2 ||
+        !PyUnicode_Check(PyTuple_GET_ITEM(host.ptr(), 0)))
+      throw nb::type_error("hosts must be pairs of a name and a function");
+  sod2_hooks hooks = {this, nullptr, nullptr, host_hook, poll_hook};
   sod2_error error = {};
   if (sod2_program_create(image_.data(), image_.size(), functions.data(), functions.size(),
-                          data.data(), data.size(), nullptr, &handle_, &error))
+                          data.data(), data.size(), nb::len(hosts), &hooks, &handle_, &error))
     throw_status(error);
   for (int64_t i = 0; i < sod2_program_inputs(handle_); ++i)
     sod2_program_input(handle_, i, &inputs_.emplace_back());

@@ -11,8 +11,9 @@ namespace sod2py {
 // A program with what it stands on: its image, its constants and whatever holds its machine code.
 class Program {
 public:
+  // hosts: (name, callable) of each function that it calls.
   Program(nanobind::bytes image, const std::vector<uintptr_t> &kernels, nanobind::list constants,
-          nanobind::object keepalive);
+          nanobind::object keepalive, nanobind::list hosts);
   ~Program();
   Program(const Program &) = delete;
   Program &operator=(const Program &) = delete;
@@ -28,6 +29,7 @@ public:
   const std::vector<sod2_tensor_info> &input_infos() const { return inputs_; }
   const std::vector<sod2_tensor_info> &output_infos() const { return outputs_; }
   nanobind::object keepalive; // seen by the garbage collector
+  nanobind::object hosts;     // as well; a tuple
 
 private:
   nanobind::list execute(nanobind::list arrays, uint64_t first_token,

@@ -42,9 +42,11 @@ void default_free(void *, void *data, size_t) {
 } // namespace
 
 sod2_hooks complete(const sod2_hooks *hooks) {
-  sod2_hooks full = {nullptr, default_alloc, default_free};
-  if (hooks && hooks->alloc && hooks->free)
-    full = *hooks;
+  sod2_hooks full = hooks ? *hooks : sod2_hooks{};
+  if (!full.alloc || !full.free) {
+    full.alloc = default_alloc;
+    full.free = default_free;
+  }
   return full;
 }
 

@@ -8,6 +8,8 @@ class FlushDenormals {
 public:
   FlushDenormals();
   ~FlushDenormals();
+  void pause(); // as before it was made, until `resume`: for code that is not ours
+  void resume();
   FlushDenormals(const FlushDenormals &) = delete;
   FlushDenormals &operator=(const FlushDenormals &) = delete;
 

@@ -9,20 +9,20 @@ struct Context {
   Context(const Image &image, const sod2_hooks *hooks);
 
   Arena arena, scratch;
-  std::vector<void *> slots;   // address of each slot in this call
-  std::vector<void *> buffers; // arguments of the kernel at hand
+  std::vector<void *> slots;           // address of each slot in this call
+  std::vector<void *> arguments;       // of all kernels, one call of the image after the other
+  std::vector<sod2_host_array> arrays; // of the host call at hand
 };
 
 struct Executable { // what `run` reads of a program
   const Image &image;
   const sod2_kernel *kernels;
   const void *const *constants;
+  const sod2_hooks &hooks;
 };
 
-// `prepared` (null if the program has no cached slots) is filled first if `*fill`; `*fill` says at
-// the end whether it was.
 sod2_status run(const Executable &executable, const sod2_plan &plan, Context *context,
-                PreparedSet *prepared, bool *fill, const sod2_input *inputs, void *const *outputs,
+                PreparedSets *prepared, const sod2_input *inputs, void *const *outputs,
                 int64_t *step_ns, sod2_error *error);
 
 } // namespace sod2

@@ -8,9 +8,9 @@ namespace sod2 {
 namespace {
 
 constexpr int64_t kMagic = 0x31545232444f53; // "SOD2RT1"
-constexpr int64_t kVersion = 1;
-constexpr int64_t kHeader = 16;
-constexpr int64_t kMaxRank = 64, kMaxBuffers = 4096;
+constexpr int64_t kVersion = 2;
+constexpr int64_t kHeader = 17;
+constexpr int64_t kMaxRank = 64, kMaxBuffers = 4096, kMaxDepth = 200;
 
 uint32_t crc32(const unsigned char *data, size_t bytes) {
   uint32_t table[256];
@@ -114,6 +114,140 @@ bool code_is_sound(Image *image) {
   return depth == 0;
 }
 
+void read_arrays(Reader *r, int64_t n_slots, int64_t *count, Image *image) {
+  *count = r->in(0, kMaxBuffers);
+  for (int64_t i = 0; i < *count && !r->bad; ++i) {
+    HostArray a = {r->in(0, n_slots), r->take(), r->in(0, 1 << 16), {}};
+    a.dims = r->run(kMaxRank, 0, image->values);
+    image->arrays.push_back(a);
+  }
+}
+
+void read_step(Reader *r, int64_t n_steps, Image *image) {
+  const auto n_slots = static_cast<int64_t>(image->slots.size());
+  auto count = [](const auto &list) { return static_cast<int64_t>(list.size()); };
+  Step step = {static_cast<StepKind>(r->in(0, 4)), 0, 0, or_empty(r->text())};
+  switch (step.kind) {
+  case StepKind::Kernel: {
+    KernelCall c = {};
+    c.kernel = r->in(0, image->kernels);
+    c.slots = r->run(kMaxBuffers, 0, n_slots);
+    c.sizes = r->run(kMaxBuffers, 0, image->values);
+    c.extent = r->in(0, image->values);
+    c.work = r->in(0, image->values);
+    c.scratch = r->in(0, image->values);
+    c.prepare = r->run(kMaxBuffers, 0, count(image->inputs));
+    c.first_argument = image->arguments;
+    image->arguments += c.slots.count;
+    step.at = count(image->calls);
+    image->calls.push_back(c);
+    break;
+  }
+  case StepKind::Host: {
+    HostCall c = {r->in(0, image->hosts), count(image->arrays), 0, 0};
+    read_arrays(r, n_slots, &c.reads, image);
+    read_arrays(r, n_slots, &c.writes, image);
+    step.at = count(image->host_calls);
+    image->host_calls.push_back(c);
+    break;
+  }
+  case StepKind::Branch: {
+    Branch b = {r->in(0, n_slots), r->in(1, 5), {}};
+    b.blocks = r->run(kMaxBuffers, 0, n_steps);
+    r->bad = r->bad || (b.bytes != 1 && b.bytes != 4) || b.blocks.count == 0;
+    step.at = count(image->branches);
+    image->branches.push_back(b);
+    break;
+  }
+  case StepKind::Loop: {
+    Loop l = {
+        r->in(kNone, image->values), r->in(kNone, n_slots), r->in(kNone, n_slots), {}, {}, {}};
+    l.swaps = r->run(kMaxBuffers, 0, n_slots);
+    l.blocks = r->run(2, 0, n_steps);
+    r->bad = r->bad || (l.length == kNone && l.pred == kNone) || l.swaps.count % 2 != 0 ||
+             l.blocks.count != 2;
+    step.at = count(image->loops);
+    image->loops.push_back(l);
+    break;
+  }
+  }
+  image->steps.push_back(step);
+}
+
+Words blocks_of(const Image &image, const Step &step) {
+  return step.kind == StepKind::Branch ? image.branches[static_cast<size_t>(step.at)].blocks
+         : step.kind == StepKind::Loop ? image.loops[static_cast<size_t>(step.at)].blocks
+                                       : Words{};
+}
+
+// Sets where each step of these positions ends. False if one holds more than there is, if they nest
+// too deep, or if one within another prepares.
+bool nest(Image *image, int64_t begin, int64_t end, int depth) {
+  while (begin < end) {
+    Step &step = image->steps[static_cast<size_t>(begin)];
+    if (step.kind == StepKind::Kernel && depth > 0 &&
+        image->calls[static_cast<size_t>(step.at)].prepare.count > 0)
+      return false;
+    Words blocks = blocks_of(*image, step);
+    ++begin;
+    for (int64_t i = 0; i < blocks.count; ++i) {
+      if (blocks[i] > end - begin || depth == kMaxDepth ||
+          !nest(image, begin, begin + blocks[i], depth + 1))
+        return false;
+      begin += blocks[i];
+    }
+    step.next = begin;
+  }
+  return true;
+}
+
+// What steps write themselves must be memory of the call: in the arena, or an output.
+bool is_ours(const Image &image, int64_t slot) {
+  SlotKind kind = image.slots[static_cast<size_t>(slot)].kind;
+  return kind == SlotKind::Arena || kind == SlotKind::Output;
+}
+
+// Finds the arguments that each loop must address again; false if its slots cannot change places.
+bool find_patches(Image *image) {
+  std::vector<char> swapped(image->slots.size(), 0);
+  for (size_t position = 0; position < image->steps.size(); ++position) {
+    const Step &step = image->steps[position];
+    if (step.kind != StepKind::Loop)
+      continue;
+    Loop &loop = image->loops[static_cast<size_t>(step.at)];
+    if (loop.counter != kNone && !is_ours(*image, loop.counter))
+      return false;
+    bool sound = true;
+    for (int64_t i = 0; i < loop.swaps.count; ++i) {
+      char &mark = swapped[static_cast<size_t>(loop.swaps[i])];
+      sound = sound && !mark && is_ours(*image, loop.swaps[i]);
+      mark = 1;
+    }
+    for (int64_t i = static_cast<int64_t>(position) + 1; i < step.next && loop.swaps.count; ++i) {
+      const Step &inner = image->steps[static_cast<size_t>(i)];
+      if (inner.kind != StepKind::Kernel)
+        continue;
+      const KernelCall &call = image->calls[static_cast<size_t>(inner.at)];
+      for (int64_t s = 0; s < call.slots.count; ++s)
+        if (swapped[static_cast<size_t>(call.slots[s])])
+          loop.patches.push_back({call.first_argument + s, call.slots[s]});
+    }
+    for (int64_t i = 0; i < loop.swaps.count; ++i)
+      swapped[static_cast<size_t>(loop.swaps[i])] = 0;
+    if (!sound)
+      return false;
+  }
+  return true;
+}
+
+bool host_calls_are_sound(const Image &image) {
+  for (const HostCall &call : image.host_calls)
+    for (int64_t i = call.first + call.reads; i < call.first + call.reads + call.writes; ++i)
+      if (!is_ours(image, image.arrays[static_cast<size_t>(i)].slot))
+        return false;
+  return true;
+}
+
 } // namespace
 
 sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_error *error) {
@@ -131,16 +265,17 @@ sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_er
   // Each record takes more than one word, so no count can exceed the number of words; this bounds
   // every allocation below.
   const auto total = static_cast<int64_t>(count);
-  for (int i = 4; i < 15; ++i)
+  for (int i = 4; i < 16; ++i)
     if (words[i] < 0 || words[i] > total)
       return corrupt(error, "a count in its header");
   const int64_t n_symbols = words[4], n_inputs = words[5], n_outputs = words[6];
   const int64_t n_slots = words[7], n_steps = words[8], n_guards = words[9];
-  const int64_t n_code = words[13], string_words = words[14];
+  const int64_t n_code = words[14], string_words = words[15];
   image->kernels = words[10];
   image->constants = words[11];
-  image->values = words[12];
-  image->arena = words[15];
+  image->hosts = words[12];
+  image->values = words[13];
+  image->arena = words[16];
   const int64_t n_values = image->values;
   if (string_words < 1 || string_words > total - kHeader || n_symbols > n_values ||
       image->arena < kNone || image->arena >= n_values)
@@ -186,18 +321,8 @@ sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_er
       s.index = image->cached++; // counted here, so that no number in the image can be wrong
     image->slots.push_back(s);
   }
-  for (int64_t i = 0; i < n_steps && !r.bad; ++i) {
-    Step s = {};
-    s.kernel = r.in(0, image->kernels);
-    s.slots = r.run(kMaxBuffers, 0, n_slots);
-    s.sizes = r.run(kMaxBuffers, 0, n_values);
-    s.extent = r.in(0, n_values);
-    s.work = r.in(0, n_values);
-    s.scratch = r.in(0, n_values);
-    s.prepare = r.run(kMaxBuffers, 0, n_inputs);
-    s.source = or_empty(r.text());
-    image->steps.push_back(s);
-  }
+  for (int64_t i = 0; i < n_steps && !r.bad; ++i)
+    read_step(&r, n_steps, image);
   for (int64_t i = 0; i < n_guards && !r.bad; ++i) {
     Guard g = {};
     g.left = r.in(0, n_values);
@@ -223,6 +348,10 @@ sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_er
   for (const Tensor &o : image->outputs)
     if (o.slot != kNone && image->slots[static_cast<size_t>(o.slot)].kind != SlotKind::Output)
       return corrupt(error, "an output in no output slot");
+  if (!nest(image, 0, n_steps, 0))
+    return corrupt(error, "steps that hold what they must not");
+  if (!find_patches(image) || !host_calls_are_sound(*image))
+    return corrupt(error, "a loop or a host call that writes what is not its own");
   if (!code_is_sound(image))
     return corrupt(error, "its size code");
   return SOD2_OK;

@@ -10,6 +10,7 @@ enum class Op : int64_t { Const, Value, Add, Sub, Mul, FloorDiv, Mod, Min, Max, 
 enum class SlotKind : int64_t { Input, Output, Arena, Constant, Cached };
 enum class Compare : int64_t { Eq, Ne, Le, Lt };
 enum class GuardKind : int64_t { Contract, Version, Check };
+enum class StepKind : int64_t { Kernel, Host, Branch, Loop };
 
 constexpr int64_t kNone = -1;
 
@@ -43,11 +44,45 @@ struct Slot {
   const char *name;
 };
 
+// Steps lie in the order of their positions: one that holds others first, then what it holds. So a
+// list of steps is a range of positions, and no step can hold itself.
 struct Step {
+  StepKind kind;
+  int64_t at;   // which call, branch or loop of the image it is
+  int64_t next; // position after it and what it holds
+  const char *source;
+};
+
+struct KernelCall {
   int64_t kernel;
   Words slots, sizes, prepare;
   int64_t extent, work, scratch;
-  const char *source;
+  int64_t first_argument; // of all arguments of all calls, one after the other
+};
+
+struct HostArray {
+  int64_t slot, dtype, item_bytes;
+  Words dims;
+};
+
+struct HostCall {
+  int64_t function;
+  int64_t first, reads, writes; // of the image's arrays
+};
+
+struct Branch {
+  int64_t slot, bytes; // the number of the list to run: one byte (a bool) or four (an int32)
+  Words blocks;        // how many positions each list takes
+};
+
+struct Patch { // an argument that must be addressed again when slots change places
+  int64_t argument, slot;
+};
+
+struct Loop {
+  int64_t length, counter, pred; // value, slot, slot; each may be kNone
+  Words swaps, blocks;           // pairs of slots; positions of the condition and of the body
+  std::vector<Patch> patches;
 };
 
 struct Guard {
@@ -63,10 +98,16 @@ struct Image {
   std::vector<Tensor> inputs, outputs;
   std::vector<Slot> slots;
   std::vector<Step> steps;
+  std::vector<KernelCall> calls;
+  std::vector<HostArray> arrays;
+  std::vector<HostCall> host_calls;
+  std::vector<Branch> branches;
+  std::vector<Loop> loops;
   std::vector<Guard> guards;
   std::vector<Instruction> code;
   std::vector<const char *> texts; // of each value; null where nobody asks
-  int64_t values = 0, constants = 0, kernels = 0, arena = kNone, cached = 0, dims = 0;
+  int64_t values = 0, constants = 0, kernels = 0, hosts = 0, arena = kNone;
+  int64_t cached = 0, dims = 0, arguments = 0;
   int64_t stack = 0; // deepest stack of the code
 };
 

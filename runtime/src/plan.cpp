@@ -11,6 +11,7 @@
 #include "error.h"
 #include "postfix.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
@@ -163,16 +164,94 @@ sod2_status place(const Image &image, sod2_plan *plan, sod2_error *error) {
   for (int64_t bytes : plan->output_bytes)
     if (!checked_add(info.output_bytes, bytes, &info.output_bytes))
       return fail(error, SOD2_OVERFLOW, "the bytes of the outputs do not fit into 63 bits");
-  for (const Step &step : image.steps) {
-    plan->first_size.push_back(static_cast<int64_t>(plan->sizes.size()));
-    for (int64_t i = 0; i < step.sizes.count; ++i)
-      plan->sizes.push_back(values[step.sizes[i]]);
-    if (values[step.scratch] > info.scratch_bytes)
-      info.scratch_bytes = values[step.scratch];
-    if (step.prepare.count == 0 && !checked_add(info.work, values[step.work], &info.work))
-      info.work = INT64_MAX;
+  for (const KernelCall &call : image.calls) {
+    plan->calls.push_back(
+        {values[call.extent], values[call.work], static_cast<int64_t>(plan->sizes.size())});
+    for (int64_t i = 0; i < call.sizes.count; ++i)
+      plan->sizes.push_back(values[call.sizes[i]]);
+    if (values[call.scratch] > info.scratch_bytes)
+      info.scratch_bytes = values[call.scratch];
   }
   return SOD2_OK;
+}
+
+// Shapes of the arrays of host calls, and whether what steps read and write themselves has room in
+// its slot.
+sod2_status place_control(const Image &image, sod2_plan *plan, sod2_error *error) {
+  const int64_t *values = plan->values.data();
+  auto bytes_of_slot = [&](int64_t slot) {
+    return values[image.slots[static_cast<size_t>(slot)].bytes];
+  };
+  auto wrong = [&](const char *what) {
+    return fail(error, SOD2_BAD_IMAGE, "the program is wrong: %s", what);
+  };
+  size_t rank = 0;
+  for (const HostArray &array : image.arrays)
+    rank += static_cast<size_t>(array.dims.count);
+  plan->array_dims.reserve(rank); // what follows points into it
+  for (const HostArray &array : image.arrays) {
+    const int64_t *dims = plan->array_dims.data() + plan->array_dims.size();
+    int64_t bytes = array.item_bytes;
+    bool fits = true;
+    for (int64_t axis = 0; axis < array.dims.count; ++axis) {
+      int64_t size = values[array.dims[axis]];
+      plan->array_dims.push_back(size);
+      fits = fits && size >= 0 && checked_mul(bytes, size, &bytes);
+    }
+    if (!fits || bytes > bytes_of_slot(array.slot))
+      return wrong("an array of a host call is larger than its slot");
+    plan->arrays.push_back({nullptr, array.dtype, array.dims.count, dims});
+  }
+  for (const Branch &branch : image.branches)
+    if (bytes_of_slot(branch.slot) < branch.bytes)
+      return wrong("the number of a branch is larger than its slot");
+  for (const Loop &loop : image.loops) {
+    if ((loop.counter != kNone && bytes_of_slot(loop.counter) < 8) ||
+        (loop.pred != kNone && bytes_of_slot(loop.pred) < 1))
+      return wrong("the counter or the condition of a loop is larger than its slot");
+    for (int64_t i = 0; i < loop.swaps.count; i += 2)
+      if (bytes_of_slot(loop.swaps[i]) != bytes_of_slot(loop.swaps[i + 1]))
+        return wrong("slots of different bytes change places in a loop");
+  }
+  return SOD2_OK;
+}
+
+constexpr int64_t kIterationWork = 20; // of a loop, besides its steps: some nanoseconds
+
+int64_t saturating_add(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return checked_add(a, b, &sum) ? sum : INT64_MAX;
+}
+
+// Fills in the work of each of these steps; gives their sum. A loop whose end only its condition
+// knows may run for ever.
+int64_t weigh(const Image &image, sod2_plan *plan, int64_t begin, int64_t end) {
+  int64_t total = 0;
+  while (begin < end) {
+    const Step &step = image.steps[static_cast<size_t>(begin)];
+    auto at = static_cast<size_t>(step.at);
+    int64_t work = 0, inner = begin + 1;
+    if (step.kind == StepKind::Kernel) {
+      work = image.calls[at].prepare.count > 0 ? 0 : plan->calls[at].work;
+    } else if (step.kind == StepKind::Branch) {
+      const Words &blocks = image.branches[at].blocks;
+      for (int64_t i = 0; i < blocks.count; inner += blocks[i++])
+        work = std::max(work, weigh(image, plan, inner, inner + blocks[i]));
+    } else if (step.kind == StepKind::Loop) {
+      const Loop &loop = image.loops[at];
+      work = saturating_add(weigh(image, plan, inner, step.next), kIterationWork);
+      if (loop.length == kNone)
+        work = INT64_MAX;
+      else if (!checked_mul(work,
+                            std::max<int64_t>(plan->values[static_cast<size_t>(loop.length)], 0),
+                            &work))
+        work = INT64_MAX;
+    }
+    plan->work[static_cast<size_t>(begin)] = work;
+    total = saturating_add(total, work);
+    begin = step.next;
+  }
+  return total;
 }
 
 } // namespace
@@ -207,6 +286,12 @@ sod2_status make_plan(const Image &image, const int64_t *dims, std::unique_ptr<s
       status = check_guards(image, values, kind, error);
   if (!status)
     status = place(image, plan.get(), error);
+  if (!status)
+    status = place_control(image, plan.get(), error);
+  if (!status) {
+    plan->work.resize(image.steps.size());
+    plan->info.work = weigh(image, plan.get(), 0, static_cast<int64_t>(image.steps.size()));
+  }
   if (!status)
     *result = std::move(plan);
   return status;

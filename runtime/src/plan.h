@@ -10,8 +10,15 @@ struct sod2_plan {
   uint64_t hash = 0;
   uint64_t last_used = 0;
   std::vector<int64_t> values;
-  std::vector<int64_t> sizes; // of all steps, one after the other
-  std::vector<int64_t> first_size;
+  struct Call {
+    int64_t extent, work;
+    int64_t first_size; // of `sizes`
+  };
+  std::vector<Call> calls;             // of kernels
+  std::vector<int64_t> sizes;          // of all calls, one after the other
+  std::vector<sod2_host_array> arrays; // of all host calls, without their data
+  std::vector<int64_t> array_dims;
+  std::vector<int64_t> work; // of each step, with what it holds
   std::vector<std::vector<int64_t>> output_dims;
   std::vector<int64_t> output_bytes;
   std::vector<int64_t> input_bytes;

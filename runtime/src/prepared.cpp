@@ -10,32 +10,32 @@ constexpr size_t kMostSets = 4;
 } // namespace
 
 PreparedSet::PreparedSet(const Image &image, const sod2_hooks *hooks)
-    : bytes(static_cast<size_t>(image.cached), kNone), steps(image.steps.size()) {
+    : bytes(static_cast<size_t>(image.cached), kNone), calls(image.calls.size()) {
   for (int64_t i = 0; i < image.cached; ++i)
     buffers.emplace_back(hooks);
 }
 
-bool is_prepared(const Step &step, const PreparedSet::Step &prepared, const int64_t *sizes,
+bool is_prepared(const KernelCall &call, const PreparedSet::Call &prepared, const int64_t *sizes,
                  const sod2_input *inputs) {
-  auto count = static_cast<size_t>(step.prepare.count);
-  auto n_sizes = static_cast<size_t>(step.sizes.count);
+  auto count = static_cast<size_t>(call.prepare.count);
+  auto n_sizes = static_cast<size_t>(call.sizes.count);
   if (prepared.tokens.size() != count || prepared.sizes.size() != n_sizes ||
       (n_sizes && std::memcmp(prepared.sizes.data(), sizes, n_sizes * sizeof *sizes) != 0))
     return false;
   for (size_t i = 0; i < count; ++i) {
-    uint64_t token = inputs[step.prepare[static_cast<int64_t>(i)]].token;
+    uint64_t token = inputs[call.prepare[static_cast<int64_t>(i)]].token;
     if (token == 0 || token != prepared.tokens[i])
       return false;
   }
   return true;
 }
 
-void note_prepared(const Step &step, PreparedSet::Step *prepared, const int64_t *sizes,
+void note_prepared(const KernelCall &call, PreparedSet::Call *prepared, const int64_t *sizes,
                    const sod2_input *inputs) {
-  prepared->tokens.resize(static_cast<size_t>(step.prepare.count));
+  prepared->tokens.resize(static_cast<size_t>(call.prepare.count));
   for (size_t i = 0; i < prepared->tokens.size(); ++i)
-    prepared->tokens[i] = inputs[step.prepare[static_cast<int64_t>(i)]].token;
-  prepared->sizes.assign(sizes, sizes + step.sizes.count);
+    prepared->tokens[i] = inputs[call.prepare[static_cast<int64_t>(i)]].token;
+  prepared->sizes.assign(sizes, sizes + call.sizes.count);
 }
 
 PreparedSets::PreparedSets(const Image &image, const sod2_hooks *hooks)
@@ -49,10 +49,10 @@ bool PreparedSets::holds(const PreparedSet &set, const sod2_plan &plan,
     if (slot.kind == SlotKind::Cached &&
         set.bytes[static_cast<size_t>(slot.index)] != plan.values[static_cast<size_t>(slot.bytes)])
       return false;
-  for (size_t i = 0; i < image_.steps.size(); ++i) {
-    const Step &step = image_.steps[i];
-    if (step.prepare.count > 0 &&
-        !is_prepared(step, set.steps[i], plan.sizes.data() + plan.first_size[i], inputs))
+  for (size_t i = 0; i < image_.calls.size(); ++i) {
+    const KernelCall &call = image_.calls[i];
+    if (call.prepare.count > 0 &&
+        !is_prepared(call, set.calls[i], plan.sizes.data() + plan.calls[i].first_size, inputs))
       return false;
   }
   return true;
@@ -62,9 +62,9 @@ bool PreparedSets::holds(const PreparedSet &set, const sod2_plan &plan,
 uint64_t PreparedSets::hash(const sod2_input *inputs, bool *known) const {
   uint64_t h = 0x9e3779b97f4a7c15u;
   *known = true;
-  for (const Step &step : image_.steps)
-    for (int64_t i = 0; i < step.prepare.count; ++i) {
-      uint64_t token = inputs[step.prepare[i]].token;
+  for (const KernelCall &call : image_.calls)
+    for (int64_t i = 0; i < call.prepare.count; ++i) {
+      uint64_t token = inputs[call.prepare[i]].token;
       *known = *known && token != 0;
       h = (h ^ token) * 0xff51afd7ed558ccdu;
       h ^= h >> 32;
@@ -128,20 +128,22 @@ PreparedSet *PreparedSets::take(const sod2_plan &plan, const sod2_input *inputs,
   return set;
 }
 
-void PreparedSets::give_back(PreparedSet *set, bool filled) {
+void PreparedSets::filled(PreparedSet *set, bool well) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  set->writing = false;
+  ++set->users; // until the caller gives it back
+  if (!well)
+    for (PreparedSet::Call &call : set->calls)
+      call.tokens.clear();
+  filled_.notify_all();
+}
+
+void PreparedSets::give_back(PreparedSet *set) {
   if (!set)
     return;
   std::unique_ptr<PreparedSet> surplus;
   std::lock_guard<std::mutex> lock(mutex_);
-  if (set->writing) {
-    set->writing = false;
-    if (!filled)
-      for (PreparedSet::Step &step : set->steps)
-        step.tokens.clear();
-    filled_.notify_all();
-  } else {
-    --set->users;
-  }
+  --set->users;
   // Calls with other weights at the same time had sets of their own; when they are over, the memory
   // goes.
   if (sets_.size() > most_)

@@ -11,13 +11,13 @@ namespace sod2 {
 struct PreparedSet {
   PreparedSet(const Image &image, const sod2_hooks *hooks);
 
-  struct Step {
+  struct Call {
     std::vector<uint64_t> tokens; // of the inputs that it read; empty: nothing is prepared
     std::vector<int64_t> sizes;
   };
   std::vector<Arena> buffers; // of each cached slot
   std::vector<int64_t> bytes; // of each, when it was filled
-  std::vector<Step> steps;    // of each step of the program
+  std::vector<Call> calls;    // of each kernel call of the program
   int users = 0;              // calls that read it now
   bool writing = false;       // one call fills it, and no other reads it
   uint64_t request = 0, last_used = 0;
@@ -35,8 +35,9 @@ public:
   // A set that holds what this call wants (`*fill` is false), or one that the caller must fill
   // before it reads it.
   PreparedSet *take(const sod2_plan &plan, const sod2_input *inputs, bool *fill);
-  void give_back(PreparedSet *set,
-                 bool filled); // filled: of one that was to be filled, whether that went well
+  // Of one that the caller was to fill: from now on others may read it as well, unless that failed.
+  void filled(PreparedSet *set, bool well);
+  void give_back(PreparedSet *set);
   int64_t bytes();
 
 private:
@@ -56,10 +57,10 @@ private:
   uint64_t clock_ = 0;
 };
 
-// Whether the step's buffer in `set` holds what it would write for these inputs.
-bool is_prepared(const Step &step, const PreparedSet::Step &prepared, const int64_t *sizes,
+// Whether the call's buffer in `set` holds what it would write for these inputs.
+bool is_prepared(const KernelCall &call, const PreparedSet::Call &prepared, const int64_t *sizes,
                  const sod2_input *inputs);
-void note_prepared(const Step &step, PreparedSet::Step *prepared, const int64_t *sizes,
+void note_prepared(const KernelCall &call, PreparedSet::Call *prepared, const int64_t *sizes,
                    const sod2_input *inputs);
 
 } // namespace sod2

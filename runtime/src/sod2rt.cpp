@@ -70,7 +70,7 @@ extern "C" {
 
 sod2_status sod2_program_create(const int64_t *image, size_t words, const sod2_kernel *kernels,
                                 size_t n_kernels, const void *const *constants, size_t n_constants,
-                                const sod2_hooks *hooks, sod2_program **program,
+                                size_t n_hosts, const sod2_hooks *hooks, sod2_program **program,
                                 sod2_error *error) {
   *program = nullptr;
   auto made = std::make_unique<sod2_program>();
@@ -83,15 +83,18 @@ sod2_status sod2_program_create(const int64_t *image, size_t words, const sod2_k
                 "the image wants %lld kernels and %lld constants, given %zu and %zu",
                 static_cast<long long>(made->image.kernels),
                 static_cast<long long>(made->image.constants), n_kernels, n_constants);
+  if (made->image.hosts > static_cast<int64_t>(n_hosts))
+    return fail(error, SOD2_BAD_ARGUMENT, "the image wants %lld host functions, given %zu",
+                static_cast<long long>(made->image.hosts), n_hosts);
   for (size_t i = 0; i < n_kernels; ++i)
     if (!kernels[i])
       return fail(error, SOD2_BAD_ARGUMENT, "kernel %zu is null", i);
   made->kernels.assign(kernels, kernels + n_kernels);
   made->constants.assign(constants, constants + n_constants);
   made->prepares.resize(made->image.inputs.size());
-  for (const Step &step : made->image.steps)
-    for (int64_t i = 0; i < step.prepare.count; ++i)
-      made->prepares[static_cast<size_t>(step.prepare[i])] = 1;
+  for (const KernelCall &call : made->image.calls)
+    for (int64_t i = 0; i < call.prepare.count; ++i)
+      made->prepares[static_cast<size_t>(call.prepare[i])] = 1;
   made->prepared = std::make_unique<PreparedSets>(made->image, &made->hooks);
   *program = made.release();
   return SOD2_OK;
@@ -158,12 +161,10 @@ int64_t sod2_plan_output_bytes(const sod2_plan *plan, int64_t i) {
 sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *inputs,
                      void *const *outputs, int64_t *step_ns, sod2_error *error) {
   std::unique_ptr<Context> context = take_context(program);
-  bool fill = false;
-  PreparedSet *prepared = program->prepared->take(*plan, inputs, &fill);
-  Executable executable = {program->image, program->kernels.data(), program->constants.data()};
-  sod2_status status =
-      run(executable, *plan, context.get(), prepared, &fill, inputs, outputs, step_ns, error);
-  program->prepared->give_back(prepared, fill);
+  Executable executable = {program->image, program->kernels.data(), program->constants.data(),
+                           program->hooks};
+  sod2_status status = run(executable, *plan, context.get(), program->prepared.get(), inputs,
+                           outputs, step_ns, error);
   give_back(program, std::move(context));
   return status;
 }
@@ -202,8 +203,18 @@ int64_t sod2_plan_symbol(const sod2_plan *plan, int64_t symbol) {
 void sod2_plan_step(const sod2_program *program, const sod2_plan *plan, int64_t step,
                     int64_t *extent, int64_t *work) {
   const Step &s = program->image.steps[static_cast<size_t>(step)];
-  *extent = plan->values[static_cast<size_t>(s.extent)];
-  *work = plan->values[static_cast<size_t>(s.work)];
+  auto at = static_cast<size_t>(s.at);
+  *extent = 1;
+  *work = plan->work[static_cast<size_t>(step)];
+  if (s.kind == StepKind::Kernel) {
+    *extent = plan->calls[at].extent;
+    *work = plan->calls[at].work;
+  } else if (s.kind == StepKind::Branch) {
+    *extent = program->image.branches[at].blocks.count;
+  } else if (s.kind == StepKind::Loop) {
+    int64_t length = program->image.loops[at].length;
+    *extent = length == kNone ? -1 : plan->values[static_cast<size_t>(length)];
+  }
 }
 void sod2_plan_slot(const sod2_program *program, const sod2_plan *plan, int64_t slot, int64_t *kind,
                     int64_t *offset, int64_t *bytes) {

@@ -66,6 +66,48 @@ void ImageBuilder::output(std::vector<int64_t> dims, int64_t slot, int64_t forwa
   ++n_outputs_;
 }
 
+void ImageBuilder::step(const Step &step) {
+  for (int64_t word : {int64_t(StepKind::Kernel), text("step"), step.kernel})
+    steps_.push_back(word);
+  append(&steps_, step.slots);
+  append(&steps_, step.sizes);
+  for (int64_t word : {step.extent, step.work, step.scratch})
+    steps_.push_back(word);
+  append(&steps_, step.prepare);
+  ++n_steps_;
+}
+
+void ImageBuilder::host(int64_t function, const std::vector<Array> &reads,
+                        const std::vector<Array> &writes) {
+  for (int64_t word : {int64_t(StepKind::Host), text("host"), function})
+    steps_.push_back(word);
+  for (const std::vector<Array> *arrays : {&reads, &writes}) {
+    steps_.push_back(static_cast<int64_t>(arrays->size()));
+    for (const Array &array : *arrays) {
+      for (int64_t word : {array.slot, int64_t(2 << 8 | 32), int64_t(4)})
+        steps_.push_back(word);
+      append(&steps_, array.dims);
+    }
+  }
+  ++n_steps_;
+}
+
+void ImageBuilder::branch(int64_t slot, int64_t bytes, const std::vector<int64_t> &blocks) {
+  for (int64_t word : {int64_t(StepKind::Branch), text("branch"), slot, bytes})
+    steps_.push_back(word);
+  append(&steps_, blocks);
+  ++n_steps_;
+}
+
+void ImageBuilder::loop(int64_t length, int64_t counter, int64_t pred,
+                        const std::vector<int64_t> &swaps, const std::vector<int64_t> &blocks) {
+  for (int64_t word : {int64_t(StepKind::Loop), text("loop"), length, counter, pred})
+    steps_.push_back(word);
+  append(&steps_, swaps);
+  append(&steps_, blocks);
+  ++n_steps_;
+}
+
 std::vector<int64_t> ImageBuilder::words() const {
   ImageBuilder self = *this;
   std::vector<int64_t> body = self.symbols_;
@@ -79,15 +121,7 @@ std::vector<int64_t> ImageBuilder::words() const {
     for (int64_t word :
          {int64_t(slot.kind), slot.index, slot.bytes, slot.offset, self.text("slot")})
       body.push_back(word);
-  for (const Step &step : steps) {
-    body.push_back(step.kernel);
-    append(&body, step.slots);
-    append(&body, step.sizes);
-    for (int64_t word : {step.extent, step.work, step.scratch})
-      body.push_back(word);
-    append(&body, step.prepare);
-    body.push_back(self.text("step"));
-  }
+  body.insert(body.end(), steps_.begin(), steps_.end());
   body.insert(body.end(), guards_.begin(), guards_.end());
   for (int64_t value = 0; value < n_values_; ++value)
     body.push_back(self.text("v" + std::to_string(value)));
@@ -96,17 +130,18 @@ std::vector<int64_t> ImageBuilder::words() const {
 
   auto size = [](const auto &list) { return static_cast<int64_t>(list.size()); };
   std::vector<int64_t> words = {0x31545232444f53, // "SOD2RT1"
-                                1,
+                                2,
                                 0,
                                 0,
                                 n_symbols_,
                                 size(inputs),
                                 n_outputs_,
                                 size(slots),
-                                size(steps),
+                                n_steps_,
                                 n_guards_,
                                 kernels,
                                 constants,
+                                hosts,
                                 n_values_,
                                 size(code_) / 2,
                                 size(self.strings_) / 8,
@@ -141,9 +176,9 @@ std::vector<int64_t> axpy_image() {
              {SlotKind::Cached, 0, row, kNone}};
   b.arena = bytes;
   b.kernels = 3;
-  b.steps = {{0, {1, 4}, {m}, m, m, zero, {1}},             // cached = w
-             {1, {0, 4, 2}, {m}, n, count, row, {}},        // arena = x + cached
-             {2, {2, 3}, {count}, count, count, zero, {}}}; // output = arena
+  b.step({0, {1, 4}, {m}, m, m, zero, {1}});            // cached = w
+  b.step({1, {0, 4, 2}, {m}, n, count, row, {}});       // arena = x + cached
+  b.step({2, {2, 3}, {count}, count, count, zero, {}}); // output = arena
   b.output({n, m}, 3);
   b.guard(m, Compare::Ne, b.constant(13), GuardKind::Version, "");
   b.guard(n, Compare::Le, b.constant(1 << 20), GuardKind::Contract,

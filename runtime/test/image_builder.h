@@ -18,7 +18,11 @@ public:
     int64_t kernel;
     std::vector<int64_t> slots, sizes;
     int64_t extent, work, scratch;
-    std::vector<int64_t> prepare;
+    std::vector<int64_t> prepare = {};
+  };
+  struct Array {
+    int64_t slot;
+    std::vector<int64_t> dims;
   };
 
   // Values are numbered in the order of their making; symbols must come first.
@@ -33,8 +37,14 @@ public:
 
   std::vector<Tensor> inputs;
   std::vector<Slot> slots;
-  std::vector<Step> steps;
-  int64_t kernels = 1, constants = 0, arena = sod2::kNone;
+  int64_t kernels = 1, constants = 0, hosts = 0, arena = sod2::kNone;
+
+  // Steps, in the order of their positions; blocks count the positions that follow.
+  void step(const Step &step);
+  void host(int64_t function, const std::vector<Array> &reads, const std::vector<Array> &writes);
+  void branch(int64_t slot, int64_t bytes, const std::vector<int64_t> &blocks);
+  void loop(int64_t length, int64_t counter, int64_t pred, const std::vector<int64_t> &swaps,
+            const std::vector<int64_t> &blocks);
 
   std::vector<int64_t> words() const;            // f32 tensors
   static void seal(std::vector<int64_t> *words); // makes length and checksum right again
@@ -42,10 +52,9 @@ public:
 private:
   int64_t text(const std::string &text);
 
-  std::vector<int64_t> symbols_, outputs_, guards_, code_;
+  std::vector<int64_t> symbols_, outputs_, steps_, guards_, code_;
   std::string strings_ = std::string(8, '\0');
-  int64_t n_symbols_ = 0, n_outputs_ = 0, n_guards_ = 0, n_values_ = 0;
-  std::vector<int64_t> paths_;
+  int64_t n_symbols_ = 0, n_outputs_ = 0, n_steps_ = 0, n_guards_ = 0, n_values_ = 0;
 };
 
 std::vector<int64_t>

@@ -15,7 +15,7 @@ const sod2_kernel kernels[] = {copy_kernel, add_kernel, out_kernel};
 sod2_program *make(const std::vector<int64_t> &words, const sod2_hooks *hooks) {
   sod2_program *program = nullptr;
   sod2_error error = {};
-  CHECK(sod2_program_create(words.data(), words.size(), kernels, 3, nullptr, 0, hooks, &program,
+  CHECK(sod2_program_create(words.data(), words.size(), kernels, 3, nullptr, 0, 0, hooks, &program,
                             &error) == SOD2_OK);
   return program;
 }
@@ -128,7 +128,7 @@ int main() {
   sod2_program_destroy(program);
 
   sod2_program *none = nullptr;
-  CHECK(sod2_program_create(words.data(), words.size(), kernels, 2, nullptr, 0, nullptr, &none,
+  CHECK(sod2_program_create(words.data(), words.size(), kernels, 2, nullptr, 0, 0, nullptr, &none,
                             &error) == SOD2_BAD_ARGUMENT);
   CHECK(!none);
   return 0;

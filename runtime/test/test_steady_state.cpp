@@ -10,7 +10,7 @@ int main() {
   const sod2_kernel kernels[] = {copy_kernel, add_kernel, out_kernel};
   Counting counting;
   sod2_program *program = nullptr;
-  CHECK(sod2_program_create(words.data(), words.size(), kernels, 3, nullptr, 0, &counting.hooks,
+  CHECK(sod2_program_create(words.data(), words.size(), kernels, 3, nullptr, 0, 0, &counting.hooks,
                             &program, nullptr) == SOD2_OK);
   sod2_block_pool *pool = sod2_block_pool_create(&counting.hooks);
   std::vector<float> x(64 * 300), w(300);

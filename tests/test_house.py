@@ -40,7 +40,8 @@ LAYERS = (
     ("api",),
     ("verification", "export", "bench"),
     ("__init__",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -21,12 +21,14 @@ A family of primitives stands in one file of this folder, regular families as ta
 * `overwrites`: {output: operand}, or a function from the eqn to it, whose memory the eqn updates in place; a copy comes first
   where the operand is needed elsewhere.
 * `extern`: for kernels of the runtime's own (sort): `extern(outs, ins, **params) -> ExternCall`, given shapes and dtypes.
-* `host`: for libraries: `host(**params) -> (*arrays) -> arrays`, a NumPy function, called without knowledge of sizes beforehand.
+* `host`: for libraries: `host(**params) -> Host`, a function of NumPy arrays, called without knowledge of sizes beforehand.
+* `lacks`: what of an eqn the rules cannot do, in words, or "": `lacks(*avals, **params)`; XLA then computes it (`ops.island`).
 * `control`: the eqn holds jaxprs that run as steps of their own: `control(eqn)` gives its `ops.control.Loop` or `Branch`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as Table
 from contextlib import AbstractContextManager
@@ -145,6 +147,7 @@ class OpDef:
     extern: Callable | None = None
     host: Callable | None = None
     control: Callable | None = None
+    lacks: Callable | None = None
     cost: float = 1.0  # scalar operations per output element, roughly; reductions: per input element
     folds: bool = False  # every output element folds over many input elements
     moves: bool = False  # outputs are input elements at other places, or constants: never worth a buffer of its own
@@ -163,6 +166,7 @@ class OpDef:
 
 
 OPS: dict[object, OpDef] = {}
+FAMILIES: dict[object, str] = {}  # the module that registered a record
 
 
 def defop(record: OpDef) -> OpDef:
@@ -170,6 +174,10 @@ def defop(record: OpDef) -> OpDef:
     if record.prim in OPS:
         raise ValueError(f"{record.prim} has a record already")
     OPS[record.prim] = record
+    frame = sys._getframe()
+    while (name := frame.f_globals["__name__"]) == __name__:
+        frame = frame.f_back
+    FAMILIES[record.prim] = name
     return record
 
 

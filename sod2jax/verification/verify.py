@@ -113,8 +113,8 @@ def _read(f: JitFunction, args: tuple, kwargs: dict, shapes, constraints) -> tup
         signature = f._signature(call)
         if not signature.symbols and not f._contract.given:
             raise SpecError(
-                f"sod2.verify needs to know which dims of {fun_name(f)} vary, and it has no shapes=. Say it with shapes= of "
-                'sod2.jit, with shapes= of sod2.verify (such as shapes="b, s, 64"), or with jax.ShapeDtypeStructs of symbolic dims.'
+                f"sod2.verify needs to know which dims of {fun_name(f)} vary, and it has no shapes=. Say it with shapes= "
+                'of sod2.jit or of sod2.verify (such as shapes="b, s, 64"), or with jax.ShapeDtypeStructs of symbolic dims.'
             )
         return call, signature
     if f._contract.given:

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import importlib
+import operator
 import os
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from jax._src import sharding_impls as _sharding_impls
 from jax._src import source_info_util as _source_info
 from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
+from jax._src.lax import convolution as _convolution
 from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
 from jaxlib import xla_client as _xla_client
 
@@ -132,11 +136,16 @@ def canonical_dtype(dtype) -> np.dtype:
 # -- primitives without a public name
 
 
-def primitive(name: str):
-    """The lax primitive `name` that `jax.extend.core.primitives` does not list (split, stack, tile, scatter_sub, ...)."""
-    from jax._src.lax import lax, slicing
+_ROOMS = (
+    *("lax.lax", "lax.slicing", "lax.linalg", "lax.control_flow.solves", "lax.control_flow.conditionals", "lax.parallel"),
+    *("callback", "debugging", "custom_derivatives", "core", "pjit", "checkify", "ffi"),
+)
 
-    return getattr(lax, f"{name}_p", None) or getattr(slicing, f"{name}_p")
+
+def primitive(name: str):
+    """The primitive `name` that `jax.extend.core.primitives` does not list (split, stack, geqrf, pure_callback, ...)."""
+    rooms = (importlib.import_module(f"jax._src.{room}") for room in _ROOMS)
+    return next(found for room in rooms if (found := getattr(room, f"{name}_p", None)) is not None)
 
 
 def special_function(name: str):
@@ -206,6 +215,12 @@ def register_dim_type(cls: type) -> None:
     _dtypes.python_scalar_types.add(cls)
     _dtypes.python_scalar_types_to_dtypes[cls] = _dtypes.python_scalar_types_to_dtypes[int]
     _dtypes.register_canonicalize_value_handler(cls, None)
+
+    # The gradient of a strided convolution pads by sizes, which JAX wants as ints: `operator.index` lets a size stand there.
+    def index(x):
+        return x if type(x) is cls else operator.index(x)
+
+    _convolution.operator = SimpleNamespace(**{**vars(operator), "index": index})
 
 
 def dim_value_aval():

@@ -1,12 +1,15 @@
-"""Reductions: named axes of one operand folded with a monoid. Everything else follows from the monoid."""
+"""Reductions: named axes of an operand folded with a monoid, from which everything else follows; or of several operands with any
+computation."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import numpy as np
+from jax import lax
 from jax.extend.core import primitives as p
 
+from sod2jax.ops import computation as computations
 from sod2jax.ops import values
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
@@ -14,6 +17,11 @@ from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 FOLDS = {
     p.reduce_sum_p: "add", p.reduce_prod_p: "mul", p.reduce_max_p: "max", p.reduce_min_p: "min",
     p.reduce_and_p: "and", p.reduce_or_p: "or", p.reduce_xor_p: "xor",
+}  # fmt: skip
+# fold: the JAX function of an array and axes
+FUNCTIONS = {
+    "add": lax.reduce_sum, "mul": lax.reduce_prod, "max": lax.reduce_max, "min": lax.reduce_min,
+    "and": lax.reduce_and, "or": lax.reduce_or, "xor": lax.reduce_xor,
 }  # fmt: skip
 BOOL = np.dtype(bool)
 
@@ -51,6 +59,25 @@ def arg_extreme(fold, b, out, index, x, *, axes, index_dtype, **_):
     return b.fold("min", dtype, [size], candidate)
 
 
+def as_monoid(*operands, jaxpr, dimensions, **_):
+    """`lax.reduce` by the reduction of the monoid that its computation is."""
+    fold = computations.monoid(jaxpr)
+    if fold is None:
+        return NotImplemented
+    x, start = operands
+    return [computations.FUNCTIONS[fold](start, FUNCTIONS[fold](x, dimensions))]
+
+
+def running_reduce(b, outs, *operands, jaxpr, dimensions, **_):
+    xs, starts = operands[: len(outs)], operands[len(outs) :]
+    extents = [xs[0].shape[a] for a in sorted(dimensions)]
+
+    def element(index, k):
+        return None, [x[merge(index, k, dimensions)] for x in xs]
+
+    computations.running_fold(b, outs, extents, [s[()] for s in starts], element, jaxpr)
+
+
 for _prim, _fold in FOLDS.items():
     defop(
         OpDef(
@@ -65,3 +92,4 @@ for _prim, _fold in ((p.argmax_p, "max"), (p.argmin_p, "min")):
             values=values.SHAPE[f"arg{_fold}"], solve=values.SOLVE["reduce"],
         )
     )  # fmt: skip
+defop(OpDef(p.reduce_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, decompose=as_monoid, nest=running_reduce, cost=4, folds=True))

@@ -1,9 +1,10 @@
-"""Jaxprs of scalars inside of a loop rule: the combiner of a scatter, by the loop rules of its eqns."""
+"""Jaxprs of scalars inside of a loop rule: the combiner of a scatter or of a reduction, by the loop rules of its eqns."""
 
 from __future__ import annotations
 
+import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from sod2jax import compat
 from sod2jax.errors import unsupported_primitive
@@ -33,8 +34,7 @@ def apply(b, jaxpr, consts, *values: Value) -> list[Value]:
 
     for eqn in jaxpr.eqns:
         record, operands = of(eqn.primitive), list(map(read, eqn.invars))
-        if record is not None and record.inner is not None:
-            inner = eqn.params[record.inner]
+        if record is not None and (inner := _inner(eqn, record)) is not None:
             inner, closed_over = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
             results = apply(b, inner, closed_over, *operands)
         elif record is None or record.pull is None or any(v.aval.shape for v in (*eqn.invars, *eqn.outvars)):
@@ -44,3 +44,19 @@ def apply(b, jaxpr, consts, *values: Value) -> list[Value]:
             results = [record.pull(b, out, (), *map(Scalar, operands), **eqn.params) for out in outs]
         env.update(zip(eqn.outvars, results, strict=True))
     return list(map(read, jaxpr.outvars))
+
+
+def _inner(eqn, record) -> Jaxpr | ClosedJaxpr | None:
+    """What an eqn calls or decomposes into."""
+    if record.inner is not None:
+        return eqn.params[record.inner]
+    if record.decompose is None:
+        return None
+    results = []
+
+    def simpler(*operands):
+        results.append(record.decompose(*operands, **eqn.params))
+        return () if results[0] is NotImplemented else results[0]
+
+    closed = jax.make_jaxpr(simpler)(*(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars))
+    return None if results[0] is NotImplemented else closed

@@ -76,6 +76,10 @@ def slice_(x, *, start_indices, limit_indices, strides):
     return x[tuple(map(slice, map(int, start_indices), map(int, limit_indices), map(int, steps)))]
 
 
+def reshape(x, *, new_sizes, dimensions, **_):
+    return (x if dimensions is None else x.transpose(dimensions)).reshape([int(n) for n in new_sizes])
+
+
 def square(x):
     return x * x
 
@@ -89,7 +93,7 @@ FUNCTIONS = {
     p.eq_p: operator.eq, p.ne_p: operator.ne, p.lt_p: operator.lt, p.le_p: operator.le, p.gt_p: operator.gt, p.ge_p: operator.ge,
     p.select_n_p: select, p.convert_element_type_p: convert, p.copy_p: same, p.stop_gradient_p: same,
     p.broadcast_in_dim_p: broadcast_in_dim, p.slice_p: slice_,
-    p.reshape_p: lambda x, *, new_sizes, **_: x.reshape([int(n) for n in new_sizes]),
+    p.reshape_p: reshape,
     p.squeeze_p: lambda x, *, dimensions: np.squeeze(x, tuple(dimensions)),
     p.transpose_p: lambda x, *, permutation: np.transpose(x, permutation),
     p.concatenate_p: lambda *xs, dimension: np.concatenate(xs, dimension),

@@ -23,6 +23,7 @@ from jax._src import source_info_util as _source_info
 from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
 from jax._src.lax import convolution as _convolution
+from jax._src.lax import lax as _lax
 from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
 from jaxlib import xla_client as _xla_client
 
@@ -221,6 +222,14 @@ def register_dim_type(cls: type) -> None:
         return x if type(x) is cls else operator.index(x)
 
     _convolution.operator = SimpleNamespace(**{**vars(operator), "index": index})
+
+    # Constants like another operand (`jnp.take(mode="wrap")` takes remainders by a size) are NumPy arrays, which no size can be.
+    constant = _lax._const
+
+    def const(example, value):
+        return _lax.convert_element_type(value, _dtypes.dtype(example)) if type(value) is cls else constant(example, value)
+
+    _lax._const = const
 
 
 def dim_value_aval():

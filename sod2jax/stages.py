@@ -19,6 +19,7 @@ from sod2jax import binding, compat, pipeline
 from sod2jax.analyse.explain import Report, explain
 from sod2jax.errors import ShapeError, SpecError, not_yet
 from sod2jax.ir.expr import Expr, as_expr, to_sympy
+from sod2jax.ir.program import Branch, HostCall, Loop, Step, blocks
 from sod2jax.options import Options
 from sod2jax.specs import Leaf, holds
 from sod2jax.trace import Traced as Trace
@@ -296,11 +297,27 @@ def sizes_of(trace: Trace, sizes: Mapping[str, int], besides: str = "") -> dict[
 
 
 def cost_analysis(trace: Trace, executable, sizes: Mapping[str, int]) -> dict[str, float]:
-    env, program = sizes_of(trace, sizes), executable.program
-    return {
-        "flops": float(sum(s.work.eval(env) for s in program.steps if not s.prepare)),
-        "bytes accessed": float(sum(program.slots[i].nbytes.eval(env) for s in program.steps if not s.prepare for i in s.slots)),
-    }
+    flops, accessed = _cost(executable.program, executable.program.steps, sizes_of(trace, sizes))
+    return {"flops": float(flops), "bytes accessed": float(accessed)}
+
+
+def _cost(program, steps, env: Mapping[str, int]) -> tuple[int, int]:
+    """(flops, bytes) of steps; of a branch, the most; of a loop whose length no size tells, one iteration; not what prepares."""
+    nbytes = lambda slots: sum(program.slots[n].nbytes.eval(env) for n in slots)
+    costs = [(0, 0)]
+    for step in steps:
+        inner = [_cost(program, block, env) for block in blocks(step)]
+        match step:
+            case Step() if not step.prepare:
+                costs.append((step.work.eval(env), nbytes(step.slots)))
+            case HostCall():
+                costs.append((0, nbytes((*step.reads, *step.writes))))
+            case Branch():
+                costs.append(tuple(map(max, zip(*inner, strict=True))))
+            case Loop():
+                times = 1 if step.length is None else max(step.length.eval(env), 0)
+                costs.append(tuple(times * sum(both) for both in zip(*inner, strict=True)))
+    return tuple(map(sum, zip(*costs, strict=True)))
 
 
 def _arena(program) -> Expr:

@@ -1,5 +1,7 @@
 """trace -> lower -> compile, as `jax.stages`, and the analyses in formulas."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ from jax import export
 
 import sod2jax as sod2
 from sod2jax import errors
-from sod2jax.stages import KINDS
+from sod2jax.ir import program as ir
+from sod2jax.ir.expr import const, sym
+from sod2jax.stages import KINDS, cost_analysis
 
 
 def test_explain():
@@ -140,6 +144,22 @@ def test_memory_and_cost_analysis(compiled):
     assert compiled.cost_analysis()["bytes accessed"] > 0
     with pytest.raises(ValueError, match="no dim 'q'; its dims are b, k"):
         compiled.memory_analysis(q=1)
+
+
+def test_cost_of_control_flow():
+    b = sym("b")
+    step = ir.Step(0, (0,), (), b, b, const(0))
+    steps = (
+        ir.Loop((step, step), b),
+        ir.Branch(0, ((step,), (step, step))),
+        ir.Loop((step,), None, pred=0),
+        ir.HostCall(0, (0,), (0,)),
+    )
+    slots = (ir.Slot("input", 0, np.dtype("f4"), (b,), 4 * b),)
+    program = ir.Program("p", (ir.SymbolDef("b", 0, 0),), (), (), slots, steps, ())
+    trace = SimpleNamespace(name="p", symbols=program.symbols, hints={})
+    costs = cost_analysis(trace, SimpleNamespace(program=program), {"b": 10})
+    assert costs == {"flops": 2 * 100 + 2 * 10 + 10, "bytes accessed": 40 * (20 + 2 + 1 + 2)}
 
 
 def attention(q, k):

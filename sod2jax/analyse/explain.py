@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -16,7 +16,8 @@ from itertools import groupby
 from sod2jax.analyse.liveness import Life, peak
 from sod2jax.ir.expr import Expr, const
 from sod2jax.ir.facts import Facts, beyond_ranges, ranges
-from sod2jax.ir.program import Program
+from sod2jax.ir.program import AnyStep, Branch, HostCall, Loop, Program, Step, blocks, walk
+from sod2jax.ir.text import host_text
 from sod2jax.ops._base import Dyn
 
 MOST = 12  # lines that a section shows of a long list
@@ -112,14 +113,37 @@ def _constraints(facts: Facts) -> list[str]:
 
 
 def _plan(program: Program) -> list[str]:
-    prepared = sum(bool(step.prepare) for step in program.steps)
-    kernels = len({step.kernel for step in program.steps})
-    lines = [f"{len(program.steps) - prepared} steps per call and {prepared} when weights change, of {kernels} kernels"]
+    prepared = sum(isinstance(step, Step) and bool(step.prepare) for step in program.steps)
+    kernels = {step.kernel for step in walk(program.steps) if isinstance(step, Step)}
+    lines = [f"{len(program.steps) - prepared} steps per call and {prepared} when weights change, of {len(kernels)} kernels"]
     steps = []
-    for source, run in groupby(enumerate(program.steps), key=lambda x: x[1].source or program.kernels[x[1].kernel].name):
-        first, *more = (n for n, _ in run)
-        steps.append(f"{f'{first}-{more[-1]}' if more else first:>7}  {source}")
+    for (depth, words), run in groupby(_described(program, program.steps, 0), key=lambda x: x[1:]):
+        first, *more = (n for n, _, _ in run)
+        steps.append(f"{f'{first}-{more[-1]}' if more else first:>7}  {'  ' * depth}{words}")
     return lines + shortened(steps, 40)
+
+
+def _described(program: Program, steps: Sequence[AnyStep], at: int, depth: int = 0) -> Iterator[tuple[int, int, str]]:
+    """(position, how deep it is nested, words) of each step."""
+    for step in steps:
+        yield at, depth, _words(program, step)
+        at += 1
+        for block in blocks(step):
+            yield from _described(program, block, at, depth + 1)
+            at += sum(1 for _ in walk(block))
+
+
+def _words(program: Program, step: AnyStep) -> str:
+    match step:
+        case Step():
+            return step.source or program.kernels[step.kernel].name
+        case HostCall():
+            return f"host call {host_text(program.hosts[step.host])}"
+        case Branch():
+            return f"branch of {len(step.branches)}"
+        case Loop():
+            return f"loop x {step.length}" if step.length is not None else "loop while its condition holds"
+    raise TypeError(f"{step!r} is no step of a Program")
 
 
 def _memory(program: Program, sizes: Mapping[str, int] | None) -> list[str]:

@@ -1,8 +1,7 @@
 """The Program checker: what must be true of every Program, whatever made it.
 
 * Names and numbers: everything refers to what exists, once, with the right dtype and arity. Kernels by `ir.check_kernel`.
-* Order: steps read only what is written; nobody writes inputs or constants; `prepare` steps depend on the inputs they name alone;
-  a slot's life covers its uses.
+* Order: steps read only what is written, and a slot's life covers its uses, in loops and branches too: `ir.check_steps`.
 * Sizes, at N random points that satisfy bounds and guards (edges are drawn often): none is negative, bytes suffice for the shape,
   extents and scratch are what the kernel needs, every unmasked access of a sampled iteration lies in its buffer.
 * Memory, at the same points: arena slots lie within the arena, on 64-byte boundaries, and no two that live at one time overlap,
@@ -17,10 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from sod2jax.errors import Sod2Error
-from sod2jax.ir.check_kernel import accesses, first_touch, kernel_problems
+from sod2jax.ir.check_kernel import accesses, kernel_problems
+from sod2jax.ir.check_steps import order_problems, step_problems
 from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, sym
-from sod2jax.ir.loops import stored
-from sod2jax.ir.program import Cond, Guard, Program, Slot
+from sod2jax.ir.loops import Kernel
+from sod2jax.ir.program import Cond, Guard, Loop, Program, Slot, Step, blocks, walk
 
 ALIGN = 64
 KINDS = ("input", "output", "arena", "constant", "cached")
@@ -37,7 +37,7 @@ def check(program: Program, samples: int = 1000, seed: int = 0) -> int:
     problems = list(_structure(program))
     count = 0
     if not problems:
-        problems = list(_order(program))
+        problems = list(order_problems(program))
         sizes, count = sample(program, samples, np.random.default_rng(seed))
         if count:
             problems += _sizes(program, Values(sizes, count))
@@ -76,9 +76,10 @@ def _structure(p: Program) -> Iterator[str]:
     for n, out in enumerate(p.outputs):
         yield from (f"output {n}: {why}" for why in _output(p, out))
     for kernel in p.kernels:
-        yield from (f"kernel {kernel.name}: {why}" for why in kernel_problems(kernel))
-    for n, step in enumerate(p.steps):
-        yield from (f"step {n}: {why}" for why in _step(p, step))
+        if isinstance(kernel, Kernel):
+            yield from (f"kernel {kernel.name}: {why}" for why in kernel_problems(kernel))
+    for n, step in enumerate(walk(p.steps)):
+        yield from (f"step {n}: {why}" for why in step_problems(p, step))
 
 
 def _twice(what: str, names: Iterable[str]) -> Iterator[str]:
@@ -100,11 +101,14 @@ def _formulas(p: Program) -> Iterator[tuple[str, Expr]]:
         yield f"bytes of slot {n} {slot.name}", slot.nbytes
         if slot.offset is not None:
             yield f"offset of slot {n} {slot.name}", slot.offset
-    for n, step in enumerate(p.steps):
-        yield from ((f"size {k} of step {n}", e) for k, e in enumerate(step.sizes))
-        yield f"extent of step {n}", step.extent
-        yield f"work of step {n}", step.work
-        yield f"scratch of step {n}", step.scratch
+    for n, step in enumerate(walk(p.steps)):
+        if isinstance(step, Step):
+            yield from ((f"size {k} of step {n}", e) for k, e in enumerate(step.sizes))
+            yield f"extent of step {n}", step.extent
+            yield f"work of step {n}", step.work
+            yield f"scratch of step {n}", step.scratch
+        elif isinstance(step, Loop) and step.length is not None:
+            yield f"length of step {n}", step.length
     for g in p.guards:
         yield from ((f"guard {g.cond}", e) for e in (g.cond.lhs, g.cond.rhs))
     if p.arena is not None:
@@ -143,74 +147,6 @@ def _output(p: Program, out) -> Iterator[str]:
         yield f"lies in slot {out.slot}, which is {slot.kind}"
     elif np.dtype(slot.dtype) != np.dtype(out.dtype):
         yield f"is {out.dtype}, but slot {out.slot} holds {slot.dtype}"
-
-
-def _step(p: Program, step) -> Iterator[str]:
-    if not 0 <= step.kernel < len(p.kernels):
-        yield f"kernel {step.kernel} does not exist"
-        return
-    kernel = p.kernels[step.kernel]
-    if len(step.slots) != len(kernel.buffers):
-        yield f"gives {len(step.slots)} slots to {kernel.name}, which takes {len(kernel.buffers)} buffers"
-    if len(step.sizes) != len(kernel.sizes):
-        yield f"gives {len(step.sizes)} sizes to {kernel.name}, which takes {len(kernel.sizes)}"
-    for n, buffer in zip(step.slots, kernel.buffers, strict=False):
-        if not 0 <= n < len(p.slots):
-            yield f"slot {n} does not exist"
-        elif stored(p.slots[n].dtype) != np.dtype(buffer.dtype):
-            yield f"slot {n} holds {p.slots[n].dtype}, but {kernel.name} takes {buffer.name} as {buffer.dtype}"
-    for k in step.prepare:
-        if not 0 <= k < len(p.inputs):
-            yield f"prepares for input {k}, which does not exist"
-
-
-# -- order
-
-
-def _order(p: Program) -> Iterator[str]:
-    written = {n for n, slot in enumerate(p.slots) if slot.kind in ("input", "constant")}
-    depends: dict[int, set[int]] = {n: {slot.index} for n, slot in enumerate(p.slots) if slot.kind == "input"}
-    for n, step in enumerate(p.steps):
-        kernel = p.kernels[step.kernel]
-        uses = list(zip(step.slots, kernel.buffers, strict=True))
-        by_name = {buffer.name: slot for slot, buffer in uses}
-        for slot, buffer in uses:
-            fresh = by_name.get(buffer.inplace) in written if buffer.inplace else False
-            if buffer.access != "w" and slot not in written and not fresh and first_touch(kernel, buffer.name) != "write":
-                name = p.slots[slot].name
-                yield f"step {n} reads slot {slot} {name} as {buffer.name} of {kernel.name} before anything wrote it"
-            if buffer.access != "r" and p.slots[slot].kind in ("input", "constant"):
-                yield f"step {n} writes slot {slot} {p.slots[slot].name}, which is {p.slots[slot].kind}"
-            if p.slots[slot].kind == "arena" and not p.slots[slot].first <= n <= p.slots[slot].last:
-                yield (
-                    f"step {n} uses slot {slot} {p.slots[slot].name}, which lives from step {p.slots[slot].first} to "
-                    f"{p.slots[slot].last}"
-                )
-        for k, (slot, buffer) in enumerate(uses):
-            for other, other_buffer in uses[k + 1 :]:
-                linked = buffer.inplace == other_buffer.name or other_buffer.inplace == buffer.name
-                if slot == other and not linked and "w" in buffer.access + other_buffer.access:
-                    both = f"{buffer.name} and {other_buffer.name}"
-                    yield f"step {n} gives slot {slot} twice to {kernel.name}, as {both}, and writes it"
-        reads = {slot for slot, buffer in uses if buffer.access != "w"}
-        writes = {slot for slot, buffer in uses if buffer.access != "r"}
-        cached = {slot for slot in writes if p.slots[slot].kind == "cached"}
-        if step.prepare and not cached:
-            yield f"step {n} prepares, but writes no cached slot"
-        if cached and cached != writes:
-            yield f"step {n} writes cached and other slots"
-        sources = set().union(*(depends.get(slot, set()) for slot in reads))
-        if cached and not sources <= set(step.prepare):
-            yield f"step {n} depends on inputs {sorted(sources)}, but prepares only for {sorted(step.prepare)}"
-        if cached and (other := [s for s in reads if p.slots[s].kind not in ("input", "constant", "cached")]):
-            kind = p.slots[other[0]].kind
-            yield f"step {n} fills a cached slot from slot {other[0]}, which is {kind}: it changes at every call"
-        for slot in cached:
-            depends[slot] = depends.get(slot, set()) | set(step.prepare)
-        written |= writes
-    for n, out in enumerate(p.outputs):
-        if out.slot is not None and out.slot not in written:
-            yield f"output {n} lies in slot {out.slot}, which nothing writes"
 
 
 # -- random sizes
@@ -322,7 +258,7 @@ def _sizes(p: Program, values: Values) -> Iterator[str]:
             yield f"{text} at {values.at(int(np.argmax(bad)))}"
 
     for what, e in _formulas(p):
-        if not what.startswith(("guard", "size ")):
+        if not what.startswith(("guard", "size ", "length ")):
             yield from never(values(e) < 0, f"{what} is negative: {e}")
     for n, slot in enumerate(p.slots):
         needed = _elements(slot.shape) * np.dtype(slot.dtype).itemsize
@@ -334,8 +270,13 @@ def _sizes(p: Program, values: Values) -> Iterator[str]:
     for n, out in enumerate(p.outputs):
         source = p.inputs[out.forward].shape if out.forward is not None else p.slots[out.slot].shape
         yield from never(values(_elements(source)) != values(_elements(out.shape)), f"output {n} has not the size of its source")
-    for n, step in enumerate(p.steps):
-        kernel = p.kernels[step.kernel]
+    for n, step in enumerate(walk(p.steps)):
+        for a, b in step.swaps if isinstance(step, Loop) else ():
+            sizes = p.slots[a].nbytes, p.slots[b].nbytes
+            differ = values(sizes[0]) != values(sizes[1])
+            yield from never(differ, f"step {n} lets slots {a} and {b} change places, of {sizes[0]} and {sizes[1]} bytes,")
+        if not isinstance(step, Step) or not isinstance(kernel := p.kernels[step.kernel], Kernel):
+            continue
         inside = Values({name: values(e) for name, e in zip(kernel.sizes, step.sizes, strict=True)}, values.count)
         differs = inside(kernel.extent) != values(step.extent)
         yield from never(differs, f"step {n} has extent {step.extent}, but {kernel.name} has {kernel.extent}")
@@ -388,14 +329,27 @@ def _memory(p: Program, values: Values) -> Iterator[str]:
 
 
 def _in_place(p: Program) -> set[frozenset[int]]:
-    """Pairs of slots that may share memory: one ends where the other begins, in a step whose kernel says so."""
+    """Pairs of slots that may share memory: one ends where the other begins, in a step whose kernel says so.
+
+    What comes from outside of a loop does not end in it: the next iteration reads it again.
+    """
     linked = set()
-    for n, step in enumerate(p.steps):
-        buffers = p.kernels[step.kernel].buffers
-        slot_of = {b.name: s for b, s in zip(buffers, step.slots, strict=True)}
-        for b in buffers:
-            if b.inplace is not None:
-                old, new = slot_of[b.inplace], slot_of[b.name]
-                if old != new and p.slots[old].last == n == p.slots[new].first:
-                    linked.add(frozenset((old, new)))
+
+    def visit(steps, n: int, loop: int) -> int:
+        for step in steps:
+            at, n = n, n + 1
+            for block in blocks(step):
+                n = visit(block, n, at if isinstance(step, Loop) else loop)
+            if not isinstance(step, Step):
+                continue
+            buffers = p.kernels[step.kernel].buffers
+            slot_of = {b.name: s for b, s in zip(buffers, step.slots, strict=True)}
+            for b in buffers:
+                if b.inplace is not None:
+                    old, new = slot_of[b.inplace], slot_of[b.name]
+                    if old != new and loop < p.slots[old].first and p.slots[old].last == at == p.slots[new].first:
+                        linked.add(frozenset((old, new)))
+        return n
+
+    visit(p.steps, 0, -1)
     return linked

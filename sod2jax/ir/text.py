@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from sod2jax.ir import loops as ir
-from sod2jax.ir.program import Program, Slot, Step
+from sod2jax.ir.program import AnyStep, Branch, Host, HostCall, Loop, Program, Slot, Step, blocks, walk
 
 INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
@@ -97,13 +99,43 @@ def _slot(i: int, s: Slot) -> str:
     return f"  s{i}: {shape_text(s.dtype, s.shape)} {s.kind}{index}{place}, {s.nbytes} bytes{live}{name}"
 
 
-def _step(i: int, s: Step, program: Program) -> str:
-    k = program.kernels[s.kernel]
-    arguments = ", ".join(f"{b.name}=s{slot}" for b, slot in zip(k.buffers, s.slots))
-    sizes = ", ".join(f"{name}={e}" for name, e in zip(k.sizes, s.sizes))
-    prepare = f"  prepare {list(s.prepare)}" if s.prepare else ""
-    source = f"  # {s.source}" if s.source else ""
-    return f"  {i}: {k.name}({arguments}; {sizes}) x {s.extent}, work {s.work}, scratch {s.scratch}{prepare}{source}"
+def _steps(steps: Sequence[AnyStep], program: Program, at: int, indent: str) -> Iterator[str]:
+    """Lines of steps from position `at` on; what a step holds is indented."""
+    for s in steps:
+        source = f"  # {s.source}" if s.source else ""
+        yield f"{indent}{at}: {_step(s, program)}{source}"
+        at += 1
+        titles = [f"case {k}" for k in range(len(blocks(s)))] if isinstance(s, Branch) else ["condition", "body"]
+        for title, block in zip(titles, blocks(s), strict=False):
+            if block or isinstance(s, Branch):
+                yield f"{indent}  {title}:"
+                yield from _steps(block, program, at, indent + "    ")
+                at += sum(1 for _ in walk(block))
+
+
+def _step(s: AnyStep, program: Program) -> str:
+    match s:
+        case Step():
+            k = program.kernels[s.kernel]
+            arguments = ", ".join(f"{b.name}=s{slot}" for b, slot in zip(k.buffers, s.slots))
+            sizes = ", ".join(f"{name}={e}" for name, e in zip(k.sizes, s.sizes))
+            prepare = f"  prepare {list(s.prepare)}" if s.prepare else ""
+            return f"{k.name}({arguments}; {sizes}) x {s.extent}, work {s.work}, scratch {s.scratch}{prepare}"
+        case HostCall():
+            reads, writes = (", ".join(f"s{n}" for n in slots) for slots in (s.reads, s.writes))
+            return f"{writes} = host call {host_text(program.hosts[s.host])}({reads})"
+        case Branch():
+            return f"branch of {len(s.branches)} by s{s.index}"
+        case Loop():
+            rest = [f"while s{s.pred}"] if s.pred is not None else []
+            rest += [f"counter s{s.counter}"] if s.counter is not None else []
+            rest += [f"s{a} <-> s{b}" for a, b in s.swaps]
+            return ", ".join([f"loop x {s.length}" if s.length is not None else "loop", *rest])
+    raise TypeError(f"{s!r} is no step of a Program")
+
+
+def host_text(host: Host) -> str:
+    return f"{host.name} ({host.kind})"
 
 
 def program_text(p: Program) -> str:
@@ -123,6 +155,6 @@ def program_text(p: Program) -> str:
     ]
     lines += [f"constant {i}: {shape_text(x.dtype, x.shape)}" for i, x in enumerate(p.constants)]
     lines += ["slots:", *(_slot(i, s) for i, s in enumerate(p.slots))]
-    lines += ["steps:", *(_step(i, s, p) for i, s in enumerate(p.steps))]
+    lines += ["steps:", *_steps(p.steps, p, 0, "  ")]
     lines.append(f"arena: {p.arena if p.arena is not None else 0} bytes")
     return "\n".join(lines)

@@ -1,5 +1,7 @@
 """Reports say what the facts and the Program say."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from sod2jax.analyse.rdp import analyse
 from sod2jax.ir.dims import Scope
 from sod2jax.ir.expr import const, parse, sym
 from sod2jax.ir.loops import Kernel
-from sod2jax.ir.program import Cond, Guard, Input, Program, Slot, Step, SymbolDef
+from sod2jax.ir.program import Branch, Cond, Guard, Host, HostCall, Input, Loop, Program, Slot, Step, SymbolDef
 
 F32 = np.dtype(np.float32)
 S = sym("s")
@@ -57,6 +59,18 @@ def test_a_report_of_a_program(facts, program):
     assert "1 steps per call and 0 when weights change, of 1 kernels" in text
     assert "0  exp, div" in text
     assert "temporary memory (arena): 4*s = 1,200 bytes" in text
+
+
+def test_nested_steps_are_told_apart(facts, program):
+    (step,) = program.steps
+    steps = (Loop((step, step), S), Branch(0, ((step,), ())), Loop((HostCall(0, (), ()),), None, pred=0))
+    nested = replace(program, steps=steps, hosts=(Host("cholesky", print),))
+    (plan,) = (s.lines for s in explain(facts, nested).sections if s.title == "Plan")
+    assert [line.strip() for line in plan] == [
+        "3 steps per call and 0 when weights change, of 1 kernels",
+        "0  loop x s", "1-2    exp, div", "3  branch of 2", "4    exp, div",
+        "5  loop while its condition holds", "6    host call cholesky (library)",
+    ]  # fmt: skip
 
 
 def test_the_page_is_offline_and_escaped(facts, program):

@@ -4,7 +4,7 @@ import numpy as np
 
 from sod2jax.ir.expr import const, sym
 from sod2jax.ir.loops import Buffer, Const, For, Gemm, If, Index, Init, Kernel, Let, Load, Local, Op, Ref, Store, Update
-from sod2jax.ir.program import Cond, Guard, Input, Output, Program, Slot, Step, SymbolDef
+from sod2jax.ir.program import Branch, Cond, Guard, Host, HostCall, Input, Loop, Output, Program, Slot, Step, SymbolDef
 from sod2jax.ir.text import dtype_text, kernel_text, program_text
 
 F32, I32, BOOL = map(np.dtype, (np.float32, np.int32, bool))
@@ -62,6 +62,36 @@ def test_program():
         "steps:",
         "  0: demo(x=s0, y=s2; n=n) x n, work n**2, scratch 4*n  # tanh",
         "arena: 4*n bytes",
+    ]
+
+
+def test_nested_steps():
+    slot = lambda kind, dtype, shape=(): Slot(kind, 0, np.dtype(dtype), shape, const(8))
+    step = lambda source: Step(0, (0, 2), (n,), n, n, const(0), source=source)
+    slots = (slot("input", "f4", (n,)), slot("arena", "i8"), slot("output", "f4", (n,)), slot("arena", bool), slot("arena", "i4"))
+    steps = (
+        Loop((step("a"), Branch(4, ((step("b"),), (), (step("c"),)), "cond")), n, 1, (), None, ((0, 2),), "scan"),
+        Loop((HostCall(0, (0, 1), (2,), "solve"),), None, None, (step("d"),), 3, (), "while"),
+    )
+    hosts = (Host("cholesky", print),)
+    program = Program("f", (), (), (), slots, steps, (kernel(),), hosts=hosts)
+    lines = program_text(program).splitlines()
+    call = "demo(x=s0, y=s2; n=n) x n, work n, scratch 0"
+    assert lines[lines.index("steps:") + 1 : -1] == [
+        "  0: loop x n, counter s1, s0 <-> s2  # scan",
+        "    body:",
+        f"      1: {call}  # a",
+        "      2: branch of 3 by s4  # cond",
+        "        case 0:",
+        f"          3: {call}  # b",
+        "        case 1:",
+        "        case 2:",
+        f"          4: {call}  # c",
+        "  5: loop, while s3  # while",
+        "    condition:",
+        f"      6: {call}  # d",
+        "    body:",
+        "      7: s2 = host call cholesky (library)(s0, s1)  # solve",
     ]
 
 

@@ -115,9 +115,9 @@ class Builder:
         """Appends a statement to the innermost scope."""
         self.scopes[-1].body.append(stmt)
 
-    def define(self, value: Value) -> Ref:
-        """`value` as a register, in the outermost scope that can compute it."""
-        scope = self.scopes[self.innermost(reads(value))]
+    def define(self, value: Value, within: int = 0) -> Ref:
+        """`value` as a register, in the outermost scope that can compute it, at position `within` or further in."""
+        scope = self.scopes[max(within, self.innermost(reads(value)))]
         ref = scope.memo.get(value)
         if ref is None:
             name = f"_t{self.tick()}"

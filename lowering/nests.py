@@ -2,6 +2,7 @@
 
 * The rule opens one parallel loop, `tasks`, and loops within it; operands are pulled in as in any kernel.
 * What is stored may be read again: such loads keep their place, they are neither shared nor moved.
+* What is read under a condition (`when`) stays under it; folds may move out, and carry the condition with their reads.
 * An output that overwrites an operand (`OpDef.overwrites`) is one buffer, read and written.
 """
 
@@ -35,6 +36,7 @@ class NestBuilder(Builder):
         self.var: str | None = None
         self.count: Expr = const(1)
         self.written: set[str] = set()  # buffers whose elements change while the kernel runs
+        self.held: _When | None = None  # the innermost condition
 
     @contextmanager
     def tasks(self, extents: Sequence[Expr]) -> Iterator[tuple[Expr, ...]]:
@@ -74,22 +76,32 @@ class NestBuilder(Builder):
     @contextmanager
     def when(self, cond: Value) -> Iterator[None]:
         """What stands within happens where `cond`, which must not depend on the variable of a vector loop."""
-        before, self.pred = self.pred, cond if self.pred is None else self.op("and", self.pred, cond, dtype=BOOL)
-        scope = _When(f"_w{self.tick()}", const(1), cond=cond)
-        scope.position = len(self.scopes)
+        outer = self.held
+        every = cond if outer is None else self.op("and", outer.every, cond, dtype=BOOL)
+        self.held = scope = _When(None, const(1), position=len(self.scopes), cond=cond, every=every)
         self.scopes.append(scope)
         self.boxes.append(self.box)
         yield
         self.close()
-        self.pred = before
+        self.held = outer
 
-    def define(self, value: Value) -> Ref:
-        if not (isinstance(value, Load) and value.buffer in self.written):
-            return super().define(value)
+    def define(self, value: Value, within: int = 0) -> Ref:
+        if not isinstance(value, Load):
+            return super().define(value, within)
+        if value.buffer not in self.written:
+            return super().define(value, within if self.held is None else max(within, self.held.position))
         name = f"_t{self.tick()}"  # here and now: elsewhere the memory may hold something else
         self.home[name], self.born[name] = self.scopes[-1], self.clock
         self.put(Let(name, value))
         return Ref(name, value.dtype)
+
+    def in_loop(self, extents, run):
+        held, pred = self.held, self.pred
+        if held is not None:
+            self.held, self.pred = None, held.every if pred is None else self.op("and", held.every, pred, dtype=BOOL)
+        found = super().in_loop(extents, run)
+        self.held, self.pred = held, pred
+        return found
 
     @contextmanager
     def accumulator(self, op: str, dtype) -> Iterator[tuple]:
@@ -114,6 +126,7 @@ class NestBuilder(Builder):
 @dataclass(eq=False)
 class _When(Scope):
     cond: Value | None = None
+    every: Value | None = None  # and the conditions around it
 
     def loop(self) -> If:
         return If(self.cond, self.statements())

@@ -1,7 +1,8 @@
 """The step checker: steps name what exists, read only what is written, and slots live as long as they are used.
 
 * Positions count as `ir.program.walk` does. An arena slot is used within its life only.
-* Of a branch's results, only what every branch writes is there afterwards; of a loop's, only what surely runs once.
+* Of a branch's results, only what every branch writes is there afterwards. A loop over a size writes what is as long as that size;
+  of one that a condition ends, only the condition surely runs.
 * What an iteration reads and did not write itself comes from outside or from the iteration before: it lives from before the loop
   to the loop's end. So do both slots of a pair that changes places, and the iteration writes the second one of them.
 * Nobody writes inputs or constants. Steps that prepare stand at top level, and depend on the inputs that they name alone.
@@ -234,5 +235,4 @@ class _Order:
                 yield f"step {n} makes {self.name(new)} the state of a loop, and not every iteration writes it"
         self.loops.pop()
         self.written.pop()
-        certain = step.pred is None and step.length is not None and (step.length.value or 0) > 0
-        self.written = self.written if certain else before
+        self.written = self.written if step.length is not None and step.pred is None else before

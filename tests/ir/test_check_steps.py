@@ -84,9 +84,9 @@ def wrong(given, *words):
         (below(), Branch(PRED, ((exp(X, TEMP),), (exp(STATE, TEMP),))), exp(TEMP, STATE)),
         (HostCall(0, (X, STATE), (TEMP,)), exp(TEMP, STATE)),
         (Step(4, (X, TEMP), (), B, B, const(0)), exp(TEMP, STATE)),
-        (Loop((exp(X, TEMP),), const(3)), exp(TEMP, STATE)),
+        (Loop((exp(X, TEMP),), B), exp(TEMP, STATE)),
     ],
-    ids=["swaps", "while", "nested", "branch", "host", "extern", "certain"],
+    ids=["swaps", "while", "nested", "branch", "host", "extern", "stacked"],
 )
 def test_right_programs_pass(steps):
     assert check(program(FIRST, *steps, LAST), samples=50) == 50
@@ -112,7 +112,8 @@ def test_pairs_have_equal_bytes():
 
 
 def test_what_may_not_have_run_wrote_nothing():
-    wrong(program(FIRST, Loop((exp(X, TEMP),), B), exp(TEMP, OUT)), "step 3 reads slot 3 temp as x of exp before")
+    once = Loop((exp(X, TEMP),), None, None, (below(),), PRED)
+    wrong(program(FIRST, once, exp(TEMP, OUT)), "step 4 reads slot 3 temp as x of exp before")
     wrong(program(FIRST, below(), Branch(PRED, ((exp(X, TEMP),), ())), exp(TEMP, OUT)), "step 4 reads slot 3 temp")
     wrong(program(FIRST, Loop((exp(TEMP, NEXT), exp(X, TEMP)), B), LAST), "step 2 reads slot 3 temp")
     wrong(program(FIRST, Branch(INDEX, ((), ())), LAST), "reads slot 6 index as the index of a branch before")

@@ -11,6 +11,7 @@ struct Row {
 };
 const Row kTable[] = {
     {"copy_bytes", copy_bytes},
+    {"sort_order", sort_order},
 };
 
 } // namespace

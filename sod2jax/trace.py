@@ -3,7 +3,7 @@
 * Each leaf's shape is a tuple of Exprs over symbols; a Scope turns them into Dims, which carry the sizes of the call at hand as
   hints, and the constraints as facts.
 * JAX traces the function as it always does (`jax.jit(fun).trace`), on a fresh wrapper: a cached trace would leave no guards.
-* If the trace fails after JAX's broadcasting asked for sizes that are 0 or 1 here, it is done once more with those fixed.
+* If the trace fails, it is done once more where no size is 0, and then with those fixed that are 0 or 1 here.
 * What Python code asked of the sizes comes back as guards of kind "version"; the constraints are guards of kind "contract".
 * Every argument leaf stays an input, used or not, since its sizes bind symbols and decide whether a version fits.
 """
@@ -90,22 +90,7 @@ def trace(
     """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
     scope = _scope(signature)
     with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
-        try:
-            jitted = _jax_trace(arguments, args, kwargs, call, signature, scope)
-        except (TypeError, ValueError):
-            # JAX was told that sizes which are 1 here are not 1, and it knows what to do about 0 only where it is a constant.
-            # Where that makes a trace fail, these sizes are fixed.
-            empty = {sym(name): 0 for name, size in signature.hints.items() if size == 0}
-            if not scope.units and not empty:
-                raise
-            pinned = _scope(signature, scope.units | empty)
-            try:
-                jitted = _jax_trace(arguments, args, kwargs, call, signature, pinned)
-            except (TypeError, ValueError):
-                jitted = None
-            if jitted is None:
-                raise
-            scope = pinned
+        jitted, scope = _first_that_traces(scope, lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope), signature)
     closed = jitted.jaxpr
     for value in compat.lifted_values(jitted):
         if isinstance(value, compat.Tracer):
@@ -129,6 +114,28 @@ def trace(
     )
 
 
+def _first_that_traces(scope: Scope, run: Callable, signature: Signature):
+    """`run(scope)` and its scope, with more assumed of the sizes only where the trace fails otherwise.
+
+    First that no size is 0, if none is now: formulas of windows and strides are simpler then. Then that sizes which JAX was told
+    are not 1, and are 1 here, are 1; and those that are 0 are 0, for JAX knows what to do about 0 only where it is a constant.
+    """
+    try:
+        return run(scope), scope
+    except (TypeError, ValueError):
+        hints = signature.hints
+        empty = {sym(name): 0 for name, size in hints.items() if size == 0}
+        attempts = []
+        if hints and any(scope.box.lower(sym(name)) == 0 and size > 0 for name, size in hints.items()):
+            attempts.append(_scope(signature, {sym(name): 1 for name, size in hints.items() if size > 0}, "<="))
+        if scope.units or empty:
+            attempts.append(_scope(signature, scope.units | empty))
+        for assumed in attempts:
+            with contextlib.suppress(TypeError, ValueError):
+                return run(assumed), assumed
+        raise
+
+
 def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signature, scope: Scope):
     structs = [
         jax.ShapeDtypeStruct(map(scope.dim, shape), leaf.dtype, weak_type=leaf.weak_type)
@@ -141,13 +148,14 @@ def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signat
     )
 
 
-def _scope(signature: Signature, units: Mapping[Expr, int] | None = None) -> Scope:
+def _scope(signature: Signature, assumed: Mapping[Expr, int] | None = None, op: str = "==") -> Scope:
+    """The scope of a signature, where each value of `assumed` is (`op`) its expression's; that is a guard of the version."""
     names = [d.name for d in signature.symbols]
     facts = [Cond(const(0), "<=", e) for shape in signature.shapes for e in shape if e.free]  # no size is negative
     facts += [g.cond for g in signature.contract]
     scope = Scope({n: (signature.lower.get(n, 0), None) for n in names}, facts, signature.hints)
-    for e, value in (units or {}).items():
-        scope._record(Cond(e, "==", const(value)), "needed by broadcasting", sys._getframe())
+    for e, value in (assumed or {}).items():
+        scope._record(Cond(const(value), op, e) if op != "==" else Cond(e, op, const(value)), "needed by JAX", sys._getframe())
     return scope
 
 

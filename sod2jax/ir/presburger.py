@@ -13,7 +13,7 @@ import islpy as isl
 from sod2jax.ir.expr import FLOORDIV, MAX, MIN, MOD, SYM, Atom, Expr, Monomial, sym
 from sod2jax.ir.program import Cond
 
-_BUDGET = 30_000  # isl operations: at most some 100 ms; proofs that succeed take thousands
+_BUDGET = 300_000  # isl operations: at most some 100 ms; proofs that succeed take thousands
 
 _NEGATED = {"<=": "{0} > {1}", "<": "{0} >= {1}", "==": "{0} != {1}", "!=": "{0} = {1}"}
 _PLAIN = {"<=": "{0} <= {1}", "<": "{0} < {1}", "==": "{0} = {1}", "!=": "{0} != {1}"}

@@ -64,7 +64,7 @@ def outcome(case: Case, variant, wanted) -> tuple[str, str, str]:
     try:
         for arguments, want in zip(variant.arguments, wanted, strict=True):
             got = jax.tree.leaves(compiled(*arguments))
-            if message := compare.differs(case.group, got, want):
+            if message := compare.differs(case.group, got, want, arguments):
                 return "fails", f"wrong {message.partition(':')[0]}", f"{message}\n{about}"
     except Exception as error:
         return "fails", reason(error), f"{type(error).__name__}: {error}\n{about}"

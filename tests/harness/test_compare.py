@@ -40,8 +40,12 @@ def test_elements(group, got, want, complaint):
     assert bool(complaint) == bool(message)
 
 
-def test_weak_types_and_numbers_of_results():
+def test_types_numbers_of_results_and_dtypes_of_arguments():
     assert "type: result 0" in differs("add", leaves(np.float32(1)), [jax.jit(lambda: 1.0)()])
+    double = np.float64([1, 2])
+    with jax.enable_x64(True):
+        assert "value" in differs("dot_general", leaves(double + 1e-7), leaves(double), [double])
+        assert not differs("dot_general", leaves(double + 1e-7), leaves(double), [np.float32([1])])
     assert differs("add", leaves(A), leaves(A, A)) == "1 results instead of 2"
 
 

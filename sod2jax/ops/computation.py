@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr
 from jax.extend.core import primitives as p
@@ -37,7 +38,15 @@ def monoid(closed: ClosedJaxpr) -> str | None:
     (eqn,) = jaxpr.eqns
     if list(eqn.outvars) != list(jaxpr.outvars) or {*eqn.invars} != {*jaxpr.invars} or len(eqn.invars) != 2:
         return None
-    return FOLDS.get(eqn.primitive)
+    fold = FOLDS.get(eqn.primitive)
+    return fold if fold == "add" or jaxpr.outvars[0].aval.dtype.kind != "c" else None  # accumulators are real
+
+
+def complex_start(fold: str, dtype):
+    """What a product or an extreme of complex numbers starts with; None for folds that kernels have accumulators for."""
+    if dtype.kind != "c" or fold == "add":
+        return None
+    return np.array({"mul": 1, "max": -np.inf, "min": np.inf}[fold], dtype)
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
+from jax import lax
 from jax.extend.core import primitives as p
 
 from sod2jax.ir.dims import expr_of
@@ -19,6 +21,7 @@ from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
 Index = tuple[Expr, ...]
 BOOL, INT = np.dtype(bool), np.dtype(np.int64)
+ALGORITHM_DTYPES = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,22 @@ def dot_map(out, x, y, *, dimension_numbers, **_):
     )
 
 
-def accumulator(*dtypes):
+def accumulator(dtype):
     """Products of narrow floats are summed in f32, as XLA does on CPUs."""
-    wide = np.result_type(*dtypes) if all(d.kind in "biufc" for d in dtypes) else np.dtype(np.float32)
-    return np.dtype(np.float32) if wide == np.float16 else wide
+    return np.dtype(np.float32) if "float" in dtype.name and dtype.itemsize <= 2 else dtype
 
 
 def product_fold(b, out, extents, factors):
-    """sum over `extents` of the product of both factors, in the accumulator's dtype, as `out.dtype`."""
+    """sum over `extents` of the product of both factors, in the accumulator's dtype, as `out.dtype`.
+
+    Factors of two dtypes are rounded to the result's first, unless both are floats of 8 bits: so JAX has it on CPUs.
+    """
     dtype = accumulator(out.dtype)
 
     def term(k):
         x, y = factors(k)
+        if x.dtype != y.dtype and not x.dtype.itemsize == y.dtype.itemsize == 1:
+            x, y = b.convert(x, out.dtype), b.convert(y, out.dtype)
         x, y = b.convert(x, dtype), b.convert(y, dtype)
         return b.op("and" if dtype == BOOL else "mul", x, y, dtype=dtype)
 
@@ -85,6 +92,17 @@ def dot_general(b, out, index, x, y, *, dimension_numbers, **_):
     nb, nm = len(maps.batch), len(maps.m)
     batch, m, n = index[:nb], index[nb : nb + nm], index[nb + nm :]
     return product_fold(b, out, maps.k, lambda k: (x[maps.lhs(batch, m, k)], y[maps.rhs(batch, k, n)]))
+
+
+def by_algorithm(x, y, *, dimension_numbers, precision, preferred_element_type, **_):
+    """A `precision` that names dtypes is obeyed: BF16_BF16_F32 rounds the operands to bf16 and sums in f32."""
+    if not isinstance(precision, lax.DotAlgorithmPreset) or precision.name == "DEFAULT":
+        return NotImplemented
+    left, right, sums = (np.dtype(ALGORITHM_DTYPES[name]) for name in precision.name.split("_")[:3])
+    out = lax.dot_general(
+        lax.convert_element_type(x, left), lax.convert_element_type(y, right), dimension_numbers, preferred_element_type=sums
+    )
+    return lax.convert_element_type(out, preferred_element_type or np.result_type(x.dtype, y.dtype))
 
 
 def conv_axes(dimension_numbers):
@@ -173,7 +191,7 @@ def conv_general_dilated(b, out, index, x, y, *, dimension_numbers, window_strid
 defop(
     OpDef(
         p.dot_general_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=dot_general, contraction=dot_map, cost=2, folds=True,
-        solve=values.SOLVE.get("dot_general"),
+        decompose=by_algorithm, solve=values.SOLVE.get("dot_general"),
     )
 )  # fmt: skip
 defop(

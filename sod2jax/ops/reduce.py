@@ -59,6 +59,12 @@ def arg_extreme(fold, b, out, index, x, *, axes, index_dtype, **_):
     return b.fold("min", dtype, [size], candidate)
 
 
+def of_complex(fold, x, *, axes, **_):
+    """Products and extremes of complex numbers are no folds of kernels, but computations like any other."""
+    start = computations.complex_start(fold, x.dtype)
+    return NotImplemented if start is None else lax.reduce(x, start, lambda a, c: computations.FUNCTIONS[fold](a, c), axes)
+
+
 def as_monoid(*operands, jaxpr, dimensions, **_):
     """`lax.reduce` by the reduction of the monoid that its computation is."""
     fold = computations.monoid(jaxpr)
@@ -82,7 +88,7 @@ for _prim, _fold in FOLDS.items():
     defop(
         OpDef(
             _prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=partial(reduce, _fold), folds=True,
-            values=values.REDUCE.get(_fold), solve=values.SOLVE["reduce"],
+            decompose=partial(of_complex, _fold), values=values.REDUCE.get(_fold), solve=values.SOLVE["reduce"],
         )
     )  # fmt: skip
 for _prim, _fold in ((p.argmax_p, "max"), (p.argmin_p, "min")):

@@ -121,6 +121,14 @@ def _(x, *, fold, **params):
     return ShapedArray(like.shape, x.dtype)
 
 
+def of_complex(fold, x, **params):
+    """As in `ops.reduce`."""
+    start = computations.complex_start(fold, x.dtype)
+    if start is None:
+        return NotImplemented
+    return lax.reduce_window(x, start, lambda a, c: computations.FUNCTIONS[fold](a, c), **params)
+
+
 def as_monoid(*operands, jaxpr, consts, **params):
     """`lax.reduce_window` by the fold that its computation is."""
     fold = computations.monoid(ClosedJaxpr(jaxpr, consts))
@@ -243,7 +251,9 @@ def record(prim, **more):
 
 
 for _prim, _fold in FOLDS.items():
-    record(_prim, pull=partial(fold_windows, _fold), cost=2, solve=SOLVE["reduce_window"])
+    record(
+        _prim, pull=partial(fold_windows, _fold), decompose=partial(of_complex, _fold), cost=2, solve=SOLVE["reduce_window"]
+    )
 record(fold_windows_p, pull=lambda b, out, index, x, *, fold, **params: fold_windows(fold, b, out, index, x, **params), cost=2)
 record(p.reduce_window_p, decompose=as_monoid, nest=running_windows, cost=4)
 record(p.select_and_gather_add_p, decompose=select_and_gather_add)

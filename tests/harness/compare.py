@@ -4,8 +4,8 @@
   by their dtype; NaN is where NaN is.
 * Sums, products and what is made of them are near by the largest element, and by the dtype of the least precise argument: the
   order of operations is not ours to give, and XLA multiplies complex64 with a preferred complex128 in single precision.
-* Factorisations have many right answers (signs, phases, order, bases of what is repeated). They are compared by what any right
-  one rebuilds, and bases by being orthonormal; see `REBUILD`.
+* Factorisations have many right answers (signs, phases, order, bases of what is repeated), and so has the order of equal keys.
+  They are compared by what any right one rebuilds, and bases by being orthonormal; see `REBUILD`.
 """
 
 from __future__ import annotations
@@ -135,14 +135,28 @@ def rebuild_eig(w, *vectors):
     return found, []
 
 
+def rebuild_sort(*operands):
+    """Unless it is stable, what stands beside equal keys comes in any order."""
+    order = np.lexsort([x.ravel() for x in reversed(operands)])
+    return [operands[0], *(x.ravel()[order] for x in operands)], []
+
+
+def rebuild_top(values, positions):
+    """Equal values come in any order."""
+    return [values], []
+
+
 # What any right answer gives again: a function from the results to (what must be near JAX's, what must be orthonormal).
-REBUILD = {"svd": rebuild_svd, "eigh": rebuild_eigh, "qr": rebuild_qr, "lu": rebuild_lu, "eig": rebuild_eig}
+REBUILD = {
+    "svd": rebuild_svd, "eigh": rebuild_eigh, "qr": rebuild_qr, "lu": rebuild_lu, "eig": rebuild_eig, "sort": rebuild_sort,
+    "approx_top_k": rebuild_top,
+}  # fmt: skip
 
 
 def rebuilt_apart(group: str, got, want) -> str:
-    """What a factorisation rebuilds wrongly, or ""."""
+    """What a factorisation, or an order, rebuilds wrongly, or ""."""
     got, want = ([wide(x) for x in leaves] for leaves in (got, want))
-    near = 50 * tolerance(next(x for x in want if x.dtype.kind in "fc"))
+    near = 50 * max(tolerance(x) for x in want if x.dtype.kind in "fc" or group == "sort")
     with np.errstate(all="ignore"):
         (mine, bases), (theirs, _) = REBUILD[group](*got), REBUILD[group](*want)
         for g, w in zip(mine, theirs, strict=True):

@@ -63,11 +63,13 @@ RIGHT = {
     "svd": ([s, u, vt], [s, flipped(u, 1), flipped(vt, 0)], [s, flipped(u, 1), vt]),
     "qr": ([q, r], [flipped(q, 1), flipped(r, 0)], [2 * q, r / 2]),
     "eigh": ([v, w], [flipped(v, 1), w], [v[:, ::-1], w]),
+    "sort": tuple([np.int32([1, 2, 2]), np.int32(beside)] for beside in ([5, 6, 7], [5, 7, 6], [6, 5, 7])),
+    "approx_top_k": tuple([np.float32(top), np.int32(at)] for top, at in (([2, 2], [0, 1]), ([2, 2], [1, 0]), ([2, 1], [0, 1]))),
 }
 
 
 @pytest.mark.parametrize("group", RIGHT)
-def test_factorisations_have_many_right_answers(group):
+def test_factorisations_and_orders_have_many_right_answers(group):
     given, right, wrong = (leaves(*x) for x in RIGHT[group])
     assert differs(group, right, given) == ""
     assert "value" in differs(group, wrong, given)

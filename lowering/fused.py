@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,6 +61,7 @@ class _Fusion:
             stmts, extent = self.conditional(), const(1)
         else:
             stmts, extent = self.counted(), const(1)
+        stmts = self.registered(stmts)
         reads = lambda k, b: first_touch(k, b.name) == "read"
         kernel = Kernel("while", tuple(self.buffers.values()), (), (), "_once", extent, tuple(stmts))
         kernel = replace(
@@ -108,8 +109,10 @@ class _Fusion:
             size = size * d
         dtype = self.dtype(to, source)
         elements = size * (slot.dtype.itemsize // dtype.itemsize)
-        value = Load(self.name(source), sym(i), dtype)
-        return For(i, elements, (Store(self.name(to, written=True), sym(i), value),), "vector")
+        into, out_of = self.name(to, written=True), self.name(source)
+        if elements.value == 1:
+            return Store(into, ZERO, Load(out_of, ZERO, dtype))
+        return For(i, elements, (Store(into, sym(i), Load(out_of, sym(i), dtype)),), "vector")
 
     def dtype(self, *slots: int) -> np.dtype:
         """As kernels see a slot: complex numbers are pairs of floats."""
@@ -125,9 +128,7 @@ class _Fusion:
 
     def step(self, step: Step) -> list[Stmt]:
         kernel = self.kernels[step.kernel]
-        names = {
-            b.name: self.name(s, b.dtype, b.access != "r") for b, s in zip(kernel.buffers, step.slots, strict=True)
-        }
+        names = {b.name: self.name(s, b.dtype, b.access != "r") for b, s in zip(kernel.buffers, step.slots, strict=True)}
         env: dict[str, Expr] = dict(zip(kernel.sizes, step.sizes, strict=True))
         self.count += 1
         inline = _Inlined(f"_k{self.count}", names, env)
@@ -151,6 +152,25 @@ class _Fusion:
             elif body := self.block(block):
                 stmts.append(If(Op(compare, (ref, Const(k, ref.dtype)), BOOL), tuple(body)))
         return stmts
+
+    def registered(self, stmts: Sequence[Stmt]) -> list[Stmt]:
+        """`stmts` where the scalars that they write live in registers: read at the start, written at the end."""
+        one = [s for s, b in self.buffers.items() if b.access != "r" and self.slots[s].nbytes.value == b.dtype.itemsize]
+        registers = _Registers({self.buffers[s].name: f"_r{s}" for s in one}, stmts)
+        before: list[Stmt] = []
+        after: list[Stmt] = []
+        for s in one:
+            buffer = self.buffers[s]
+            if (register := registers.of.get(buffer.name)) is None:
+                continue
+            before.append(Init(register, "set", buffer.dtype))
+            if (
+                first_touch(Kernel("", tuple(self.buffers.values()), (), (), "_once", const(1), tuple(stmts)), buffer.name)
+                == "read"
+            ):
+                before.append(Update(register, Load(buffer.name, ZERO, buffer.dtype)))
+            after.append(Store(buffer.name, ZERO, Ref(register, buffer.dtype)))
+        return [*before, *registers.body(stmts), *after]
 
     def name(self, slot: int, dtype=None, written: bool = False) -> str:
         known = self.buffers.get(slot)
@@ -188,7 +208,14 @@ class _Inlined:
         return v
 
     def body(self, stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
-        return tuple(map(self.stmt, stmts))
+        found: list[Stmt] = []
+        for s in stmts:
+            if isinstance(s, For) and s.extent.subs(self.env).value == 1:
+                self.env[s.var] = ZERO
+                found += self.body(s.body)
+            else:
+                found.append(self.stmt(s))
+        return tuple(found)
 
     def stmt(self, s: Stmt) -> Stmt:
         match s:
@@ -210,3 +237,74 @@ class _Inlined:
                 body = self.body(body)
                 return While(body, self.value(cond), limit.subs(self.env))
         raise TypeError(f"no statement of a small kernel: {s}")
+
+
+class _Registers:
+    """Statements where loads and stores of some buffers' only element are those of registers."""
+
+    def __init__(self, of: Mapping[str, str], stmts: Sequence[Stmt]):
+        elsewhere = {b for b, at in _accesses(stmts) if at.value != 0}
+        self.of = {b: r for b, r in of.items() if b not in elsewhere}
+
+    def value(self, v: Value | None) -> Value | None:
+        match v:
+            case Load(buffer, _, dtype, where) if buffer in self.of:
+                ref = Ref(self.of[buffer], dtype)
+                return ref if where is None else Op("select", (self.value(where), ref, Const(0, dtype)), dtype)
+            case Load(buffer, at, dtype, where):
+                return Load(buffer, at, dtype, self.value(where))
+            case Op(name, args, dtype):
+                return Op(name, tuple(map(self.value, args)), dtype)
+        return v
+
+    def body(self, stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        return tuple(map(self.stmt, stmts))
+
+    def stmt(self, s: Stmt) -> Stmt:
+        match s:
+            case Store(buffer, _, value, where) if buffer in self.of:
+                register, value = self.of[buffer], self.value(value)
+                if where is not None:
+                    value = Op("select", (self.value(where), value, Ref(register, value.dtype)), value.dtype)
+                return Update(register, value)
+            case Store(buffer, at, value, where):
+                return Store(buffer, at, self.value(value), self.value(where))
+            case For(var, extent, body, kind):
+                return For(var, extent, self.body(body), kind)
+            case Let(name, value) | Update(name, value):
+                return type(s)(name, self.value(value))
+            case If(cond, body):
+                return If(self.value(cond), self.body(body))
+            case While(body, cond, limit):
+                return While(self.body(body), self.value(cond), limit)
+        return s
+
+
+def _accesses(stmts: Sequence[Stmt]) -> Iterator[tuple[str, Expr]]:
+    """(buffer, offset) of everything that is loaded or stored; a store within a vector loop counts as elsewhere."""
+
+    def of_value(v: Value | None):
+        match v:
+            case Load(buffer, at, _, where):
+                yield buffer, at
+                yield from of_value(where)
+            case Op(_, args):
+                for a in args:
+                    yield from of_value(a)
+
+    for s in stmts:
+        match s:
+            case Store(buffer, at, value, where):
+                yield buffer, at
+                yield from of_value(value)
+                yield from of_value(where)
+            case Let(_, value) | Update(_, value):
+                yield from of_value(value)
+            case For(_, _, body, kind):
+                inner = list(_accesses(body))
+                yield from inner
+                if kind == "vector":
+                    yield from ((b, const(-1)) for b in {x.buffer for x in body if isinstance(x, Store)})
+            case If(cond, body) | While(body, cond, _):
+                yield from of_value(cond)
+                yield from _accesses(body)

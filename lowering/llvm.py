@@ -173,16 +173,27 @@ class Emitter(MemoryEmitter):
         outer, env = self.scope, dict(self.env)
         before, loop, exit_ = (self.names.label(stem) for stem in ("enter", "loop", "exit"))
         self.scopes += [Scope(before, outer.depth + 1), Scope(loop, outer.depth + 2, hoists=True)]
+        initial = {n: env[n].parts for n in self._carried(s.body)}
+        for n in initial:
+            self.env[n] = replace(env[n], parts=(self.names.value(),), depth=outer.depth + 2)
+        phis = {n: self.env[n].parts for n in initial}
         self.body(s.body)
         again = self.value(s.cond).parts[0]
+        final = {n: self.env[n].parts for n in initial}
         inner, enter = self.scopes.pop(), self.scopes.pop()
         self.env = env
         i, following, within, both = (self.names.value() for _ in range(4))
         outer.lines += [f"  br label %{before}", f"{before}:", *enter.lines, f"  br label %{loop}", f"{loop}:"]
-        outer.lines += [f"  {i} = phi i64 [ 0, %{enter.label} ], [ {following}, %{inner.label} ]", *inner.lines]
+        outer.lines.append(f"  {i} = phi i64 [ 0, %{enter.label} ], [ {following}, %{inner.label} ]")
+        for n, (name,) in phis.items():
+            ends = f"[ {initial[n][0]}, %{enter.label} ], [ {final[n][0]}, %{inner.label} ]"
+            outer.lines.append(f"  {name} = phi {env[n].type.reg} {ends}")
+        outer.lines += inner.lines
         outer.lines += [f"  {following} = add nsw i64 {i}, 1", f"  {within} = icmp slt i64 {following}, {limit}"]
         outer.lines += [f"  {both} = and i1 {within}, {again}", f"  br i1 {both}, label %{loop}, label %{exit_}"]
         outer.open(exit_)
+        for n, parts in final.items():
+            self.env[n] = replace(env[n], parts=parts, depth=outer.depth)
 
     def _gemm(self, s: ir.Gemm):
         if self.vectors is not None:

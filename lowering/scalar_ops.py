@@ -303,6 +303,8 @@ def decode(m: Lanes, t: Type, x: str) -> str:
 
 def fold(m: Lanes, op: str, t: Type, a: str, b: str) -> str:
     """One step of a reduction. As `apply`, but a maximum may return either of two zeros, and half types are kept in f32."""
+    if op == "set":
+        return b
     if t.kind == "f" and op in ("max", "min") and m.target.is_x86:
         better = m.select(m.cmp("ogt" if op == "max" else "olt", t.reg, a, b), t.reg, a, b)
         return m.select(m.cmp("uno", t.reg, a, a), t.reg, a, better)  # a NaN in b is chosen already

@@ -197,7 +197,7 @@ def _postfix(e: Expr):
 def _fold(op: str):
     return {
         "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum,
-        "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+        "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "set": lambda _, new: new,
     }[op]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ The grammar, whole::
            | Update(name, value)                       accumulator = op(accumulator, value)
            | Store(buffer, offset, value, where)
            | If(cond, body)                            cond is uniform: it depends on no vector variable
-           | While(body, cond, limit)                  body once, and again while cond, at most limit times; no accumulator of outside
+           | While(body, cond, limit)                  body once, and again while cond, at most limit times (1 at least)
            | Gemm(...)                                 one call of the batch-reduce GEMM microkernel
     value  = Const(value, dtype) | Index(expr, dtype) | Load(buffer, offset, dtype, where)
            | Op(name, args, dtype) | Ref(name, dtype)
@@ -191,8 +191,8 @@ class Kernel:
     body: tuple[Stmt, ...]
 
 
-# Monoids of Init/Update, with their identity for a dtype.
-FOLDS = ("add", "mul", "max", "min", "and", "or", "xor")
+# Monoids of Init/Update, with their identity for a dtype. "set" keeps the last value: a register, for use outside of vector loops.
+FOLDS = ("add", "mul", "max", "min", "and", "or", "xor", "set")
 
 # The closed set of scalar functions, by arity. Semantics are XLA's (NaN and signed-zero rules of min/max, wrapping integers,
 # division and remainder of integers by zero, saturating float-to-int conversion). Comparisons return bool.
@@ -219,7 +219,7 @@ def stored(dtype) -> np.dtype:
 def identity(op: str, dtype: np.dtype):
     """The neutral element of fold `op` in `dtype`, as a Python scalar."""
     dtype = np.dtype(dtype)
-    if op in ("add", "or", "xor"):
+    if op in ("add", "or", "xor", "set"):
         return False if dtype.kind == "b" else 0 if "int" in dtype.name else 0.0
     if op == "mul":
         return True if dtype.kind == "b" else 1 if "int" in dtype.name else 1.0

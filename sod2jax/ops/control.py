@@ -2,8 +2,8 @@
 
 * A `Loop` has constants, a state that is updated in place, and a body `(constants, state, counter) -> state`; it runs a number of
   times, or while a condition holds.
-* A scan is a loop: its `xs` are constants of which the body reads row `counter`, its `ys` are states that nothing initialises, into
-  which the body writes that row. So reading fuses with what uses a row, and no row is copied.
+* A scan is a loop: its `xs` are constants of which the body reads row `counter`, its `ys` are states that nothing initialises,
+  into which the body writes that row. So reading fuses with what uses a row, and no row is copied.
 * A `Branch` runs one of several bodies on the same operands.
 """
 
@@ -108,7 +108,7 @@ def _closed(like: ClosedJaxpr, invars, eqns, outvars) -> ClosedJaxpr:
 def without_literals(operands: Sequence, closed: ClosedJaxpr) -> tuple[tuple[Var, ...], ClosedJaxpr]:
     """The leading operands that are variables, and `closed` with the others' values in the place of its variables."""
     jaxpr = closed.jaxpr
-    known = {v: x for v, x in zip(jaxpr.invars, operands) if isinstance(x, Literal)}  # noqa: B905 (state and counter follow)
+    known = {v: x for v, x in zip(jaxpr.invars, operands) if isinstance(x, Literal)}
     if not known:
         return tuple(operands), closed
     read = lambda v: known.get(v, v) if isinstance(v, Var) else v

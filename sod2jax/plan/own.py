@@ -1,4 +1,4 @@
-"""Memory that is updated in place: which eqns may overwrite an operand as they like to (`OpDef.overwrites`), and copies for the rest.
+"""Memory that is updated in place: which eqns may overwrite an operand (`OpDef.overwrites`), and copies for the rest.
 
 * An eqn owns an operand if nothing needs the old contents later: the operand is made in this jaxpr (or is the state of the loop
   whose body this is), is no result, and has no later reader.

@@ -36,8 +36,8 @@ class Places:
         whole = range(len(out.shape))
         window = [a for a in whole if a not in d.inserted_window_dims and a not in d.operand_batching_dims]
         self.window: dict[int, int] = dict(zip(d.update_window_dims, window, strict=True))  # axis of updates: of the operand
-        rows = [k for k in range(len(updates.shape)) if k not in self.window]  # axes of updates, in the order of the indices' axes
-        self.rows = rows
+        # Axes of updates along which there is an index each, in the order of the indices' axes.
+        self.rows = rows = [k for k in range(len(updates.shape)) if k not in self.window]
         self.batches: dict[int, int] = {  # axis of updates: of the operand
             rows[k]: a for a, k in zip(d.operand_batching_dims, d.scatter_indices_batching_dims, strict=True)
         }

@@ -1,4 +1,4 @@
-"""Scatters against JAX: every place an index can name, duplicates in order, all combiners and dtypes; in place, and only there."""
+"""Scatters against JAX: every place an index can name, duplicates in order, all combiners and dtypes; in place."""
 
 from itertools import product
 
@@ -179,7 +179,9 @@ def test_gradients(agrees, name):
     def places(rng, shape):
         return rng.permutation(70)[: shape[0]].astype(np.int32) if name == "mul" else wild(rng, shape)
 
-    agrees(gradient, ["n, 9", "k"], [{"n": 7, "k": 5}, {"n": 64, "k": 33}, {"n": 1, "k": 2}], [normal, places], rtol=1e-4, atol=1e-4)
+    agrees(
+        gradient, ["n, 9", "k"], [{"n": 7, "k": 5}, {"n": 64, "k": 33}, {"n": 1, "k": 2}], [normal, places], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_batched(agrees):

@@ -60,14 +60,14 @@ def trace_context() -> tuple:
     return _config.trace_context()
 
 
-def scan_signature(consts: int, carried: int) -> dict[str, Any]:
-    """The params of a `scan` without xs and ys that say which operand is what: JAX 0.11 has trees where 0.10 has numbers."""
+def scan_signature(consts: int, carried: int, xs: int = 0, ys: int = 0) -> dict[str, Any]:
+    """The params of a `scan` that say which operand is what: JAX 0.11 has trees where 0.10 has numbers."""
     try:
         from jax._src import flattree as ft
     except ImportError:
         return {"num_consts": consts, "num_carry": carried}
-    of_consts, of_carry, nothing = map(ft.nones, (consts, carried, 0))
-    return {"ft_in": ft.pack((of_consts, of_carry, nothing)), "ft_out": ft.pack((of_carry, nothing))}
+    of_consts, of_carry, of_xs, of_ys = map(ft.nones, (consts, carried, xs, ys))
+    return {"ft_in": ft.pack((of_consts, of_carry, of_xs)), "ft_out": ft.pack((of_carry, of_ys))}
 
 
 def scan_counts(params) -> tuple[int, int]:
@@ -147,6 +147,13 @@ def primitive(name: str):
     """The primitive `name` that `jax.extend.core.primitives` does not list (split, stack, geqrf, pure_callback, ...)."""
     rooms = (importlib.import_module(f"jax._src.{room}") for room in _ROOMS)
     return next(found for room in rooms if (found := getattr(room, f"{name}_p", None)) is not None)
+
+
+def callback_function(prim):
+    """What JAX calls at run time for a callback primitive: it gives the user's function JAX arrays, and logs what it raises."""
+    from jax._src import callback as _callback
+
+    return getattr(_callback, f"{prim.name}_impl", prim.impl)
 
 
 def special_function(name: str):

@@ -19,6 +19,7 @@ _LATER_BACKENDS = ("opencl", "gpu", "xla", "stablehlo", "tpu", "cuda", "rocm")
 DISABLE = ("fusion", "memory")
 COMPILER_OPTIONS = {
     "disable": "parts of the compiler to leave out, to find which one is at fault: a list of 'fusion' and 'memory'",
+    "islands": "whether XLA computes what sod2jax has no rule for (default: True); False makes that an UnsupportedError",
     "cpu": "name of the CPU to compile for, such as 'x86-64-v3' (default: this machine's)",
 }
 
@@ -31,6 +32,7 @@ class Options:
     precision: str | None = None  # as `jax.default_matmul_precision` takes it
     cpu: str | None = None  # target CPU; None is the machine at hand
     disable: frozenset[str] = frozenset()  # of DISABLE
+    islands: bool = True  # whether XLA computes what no rule covers
 
 
 def make_options(
@@ -49,7 +51,7 @@ def make_options(
         if value is not None and not compat.is_unspecified(value):
             raise not_yet(f"{name}= of sod2.jit", remedy="sod2jax runs on one device; use jax.jit for sharded computations.")
     known = _compiler_options(compiler_options)
-    return Options(backend, _precision(precision), known.get("cpu"), frozenset(known.get("disable", ())))
+    return Options(backend, _precision(precision), known.get("cpu"), frozenset(known.get("disable", ())), known.get("islands", True))
 
 
 def _precision(precision: Any) -> str | None:
@@ -76,4 +78,6 @@ def _compiler_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     disable = options.get("disable", ())
     if isinstance(disable, str) or not set(disable) <= set(DISABLE):
         raise SpecError(f"compiler_options={{'disable': {disable!r}}}: a list of {', '.join(map(repr, DISABLE))} is needed")
+    if not isinstance(options.get("islands", True), bool):
+        raise SpecError(f"compiler_options={{'islands': {options['islands']!r}}}: True or False is needed")
     return dict(options)

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from sod2jax import binding, compat, ops, rewrite
+from sod2jax import binding, rewrite
 from sod2jax.analyse import rdp
 from sod2jax.analyse.demands import demand
-from sod2jax.errors import not_yet, unsupported_primitive
+from sod2jax.errors import not_yet
 from sod2jax.ir import check, text
 from sod2jax.ir.facts import facts_text
 from sod2jax.ir.loops import Kernel
@@ -40,8 +40,8 @@ class Executable:
         with self._timed("demand"):
             demand(traced.closed_jaxpr.jaxpr, traced.scope)
         with self._timed("rewrite"):
-            self.rewritten = separate(rewrite.run(traced.closed_jaxpr, box))
-        refuse_unsupported(self.rewritten)
+            simple = rewrite.run(traced.closed_jaxpr, box)
+            self.rewritten = separate(rewrite.islands(simple, traced.hints, options.islands))
         with self._timed("lower"):
             lowering = Lowerer(box, self.target, disable).lower(self.rewritten, parameters(traced))
         with self._timed("plan"):
@@ -132,15 +132,3 @@ def samples(traced: Traced) -> list[dict[str, int]]:
             sizes[d.name] = max(lo, min(size, hi if hi is not None else size))
         found.append(sizes)
     return [*found, dict(traced.hints)] if traced.hints else found
-
-
-def refuse_unsupported(closed) -> None:
-    """Names the first eqn that has no loop rule; nothing is computed half."""
-    for eqn in closed.jaxpr.eqns:
-        record = ops.of(eqn.primitive)
-        if record is not None and record.control is not None:
-            for body in record.control(eqn).bodies:
-                refuse_unsupported(body)
-        if record is None or (record.pull is None and not record.whole):
-            shapes = ", ".join(v.aval.str_short() for v in eqn.invars[:4])
-            raise unsupported_primitive(eqn.primitive.name, compat.user_line(eqn), detail=shapes)

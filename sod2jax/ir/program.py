@@ -120,6 +120,7 @@ class Host:
     name: str  # "cholesky", "callback"
     call: Callable[..., Sequence[np.ndarray]]
     kind: str = "library"  # | "island" (compiled by XLA at the call's sizes) | "callback"
+    note: str = ""  # why it is an island, and the user's line
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def _step(s: AnyStep, program: Program) -> str:
 
 
 def host_text(host: Host) -> str:
-    return f"{host.name} ({host.kind})"
+    return f"{host.name} ({host.kind}{': ' * bool(host.note)}{host.note})"
 
 
 def program_text(p: Program) -> str:

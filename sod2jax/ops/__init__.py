@@ -2,6 +2,7 @@
 
 from sod2jax.ops import (
     bits,
+    callback,
     composite,
     contract,
     control,
@@ -10,6 +11,7 @@ from sod2jax.ops import (
     elementwise,
     fft,
     index,
+    island,
     linalg,
     order,
     reduce,
@@ -31,6 +33,7 @@ __all__ = [
     "Out",
     "Tensor",
     "bits",
+    "callback",
     "composite",
     "contract",
     "control",
@@ -40,6 +43,7 @@ __all__ = [
     "elementwise",
     "fft",
     "index",
+    "island",
     "linalg",
     "of",
     "order",

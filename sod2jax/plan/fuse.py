@@ -50,7 +50,7 @@ class Anchor:
 class Group:
     """One kernel to be. `members` are eqn numbers, in order; `path` leads from the anchor's output to the root."""
 
-    root: Var  # the first of `outs`
+    root: Var | None  # the first of `outs`, if there is one
     members: list[int] = field(default_factory=list)
     anchor: Anchor | None = None
     path: tuple[int, ...] = ()
@@ -60,7 +60,8 @@ class Group:
     outs: tuple[Var, ...] = ()
 
     def __post_init__(self):
-        self.outs = self.outs or (self.root,)
+        if self.root is not None:
+            self.outs = self.outs or (self.root,)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
         record = graph.records[i]
         if record is not None and record.whole:
             if eqn.effects or any(v in consumers or v in outputs for v in eqn.outvars):
-                constant = all(v in graph.invariant and v not in outputs for v in eqn.outvars)
+                constant = bool(eqn.outvars) and all(v in graph.invariant and v not in outputs for v in eqn.outvars)
                 group = Group(eqn.outvars[0] if eqn.outvars else None, [i], whole=i, outs=tuple(eqn.outvars), prepare=constant)
                 groups.append(group)
                 overwritten = graph.overwrites(i).values()

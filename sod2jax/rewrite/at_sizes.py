@@ -31,7 +31,7 @@ def _jaxpr(jaxpr: Jaxpr, env) -> Jaxpr:
     constvars, invars = list(map(bind, jaxpr.constvars)), list(map(bind, jaxpr.invars))
     eqns = []
     for eqn in jaxpr.eqns:
-        params = {name: _param(value, env) for name, value in eqn.params.items()}
+        params = {name: param_at(value, env) for name, value in eqn.params.items()}
         if not eqn.invars and any(isinstance(value, Dim) for value in eqn.params.values()):
             (out,) = eqn.outvars
             known[out] = Literal(eqn.primitive.bind(**params), out.aval)
@@ -47,11 +47,14 @@ def _aval(aval, env):
     return ShapedArray(tuple(subs_dim(size, env) for size in shape), aval.dtype, weak_type=aval.weak_type)
 
 
-def _param(value, env):
+def param_at(value, env):
+    """A param at the sizes `env`."""
     if isinstance(value, Dim):
         return subs_dim(value, env)
     if type(value) in (tuple, list):
-        return type(value)(_param(v, env) for v in value)
+        return type(value)(param_at(v, env) for v in value)
+    if isinstance(value, ShapedArray):
+        return _aval(value, env)
     if isinstance(value, ClosedJaxpr):
         return at_sizes(value, env)
     return _jaxpr(value, env) if isinstance(value, Jaxpr) else value

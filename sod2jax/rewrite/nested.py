@@ -8,13 +8,23 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
+from sod2jax import ops
 from sod2jax.rewrite.interpreter import close
 
 
 def nested(closed: ClosedJaxpr, run: Callable[[ClosedJaxpr], ClosedJaxpr]) -> ClosedJaxpr:
-    """`closed` with `run` applied to every closed jaxpr in a param."""
+    """`closed` with `run` applied to every closed jaxpr in a param of an eqn that has a record: others are JAX's own affair."""
+    eqns = [rewritten_bodies(e, run) if ops.of(e.primitive) is not None else e for e in closed.jaxpr.eqns]
+    if all(map(operator.is_, eqns, closed.jaxpr.eqns)):
+        return closed
+    jaxpr = closed.jaxpr
+    return close(jaxpr, jaxpr.constvars, closed.consts, eqns, jaxpr.outvars)
+
+
+def rewritten_bodies(eqn: JaxprEqn, run: Callable[[ClosedJaxpr], ClosedJaxpr]) -> JaxprEqn:
+    """`eqn` with `run` applied to every closed jaxpr in a param."""
 
     def rewritten(value):
         if isinstance(value, ClosedJaxpr):
@@ -24,12 +34,6 @@ def nested(closed: ClosedJaxpr, run: Callable[[ClosedJaxpr], ClosedJaxpr]) -> Cl
             return value if all(map(operator.is_, bodies, value)) else bodies
         return value
 
-    eqns = []
-    for eqn in closed.jaxpr.eqns:
-        params = {name: rewritten(value) for name, value in eqn.params.items()}
-        unchanged = all(params[name] is value for name, value in eqn.params.items())
-        eqns.append(eqn if unchanged else eqn.replace(params=params))
-    if all(map(operator.is_, eqns, closed.jaxpr.eqns)):
-        return closed
-    jaxpr = closed.jaxpr
-    return close(jaxpr, jaxpr.constvars, closed.consts, eqns, jaxpr.outvars)
+    params = {name: rewritten(value) for name, value in eqn.params.items()}
+    unchanged = all(params[name] is value for name, value in eqn.params.items())
+    return eqn if unchanged else eqn.replace(params=params)

@@ -108,19 +108,20 @@ def _power_int(m: Lanes, t: Type, x, n):
 
 
 def _nextafter(m: Lanes, t: Type, x, y):
-    s, i = t.reg, f"i{t.mem_bits}"
-    bits, zero, one = _bits(m, t, x), m.lit(0, i), m.lit(1, i)
-    sign = m.lit(-(1 << (t.bits - 1)), i)
-    # Away from zero is +1 on the bits of either sign.
-    up = m.cmp("ogt", s, y, x)
-    away = m.cmp("eq", "i1", up, m.cmp("sge", i, bits, zero))
-    stepped = m.bin("add", i, bits, m.select(away, i, one, m.lit(-1, i)))
-    smallest = m.bin("or", i, m.bin("and", i, _bits(m, t, y), sign), one)
-    is_zero = m.cmp("oeq", s, x, m.flt(0.0, s))
-    out = decode(m, t, m.cast("bitcast", i, m.select(is_zero, i, smallest, stepped), t.mem))
-    out = m.select(m.cmp("oeq", s, x, y), s, y, out)
-    nan = m.cmp("uno", s, x, y)
-    return m.select(nan, s, m.bin("fadd", s, x, y), out)
+    """By integers: towards y is a smaller magnitude if x is the larger one, or of the other sign. Denormals are numbers here."""
+    i = f"i{t.mem_bits}"
+    a, b, zero, one = _bits(m, t, x), _bits(m, t, y), m.lit(0, i), m.lit(1, i)
+    sign, rest = m.lit(-(1 << t.bits - 1), i), m.lit((1 << t.bits - 1) - 1, i)
+    size_a, size_b = m.bin("and", i, a, rest), m.bin("and", i, b, rest)
+    other_sign = m.cmp("slt", i, m.bin("xor", i, a, b), zero)
+    down = m.bin("or", "i1", other_sign, m.cmp("ugt", i, size_a, size_b))
+    stepped = m.bin("add", i, a, m.select(down, i, m.lit(-1, i), one))
+    from_zero = m.bin("or", i, m.bin("and", i, b, sign), one)
+    out = m.select(m.cmp("eq", i, size_a, zero), i, from_zero, stepped)
+    same = m.bin("or", "i1", m.cmp("eq", i, a, b), m.cmp("eq", i, m.bin("or", i, size_a, size_b), zero))
+    out = decode(m, t, m.cast("bitcast", i, m.select(same, i, b, out), t.mem))
+    nan = m.cmp("uno", t.reg, x, y)
+    return m.select(nan, t.reg, m.bin("fadd", t.reg, x, y), out)
 
 
 def _bits(m: Lanes, t: Type, x: str) -> str:

@@ -223,6 +223,8 @@ def scalar(name: str, dtype, *args):
         return args[0].view(dtype)
     if name == "select":
         return np.where(*args)
+    if name == "nextafter":
+        return np.nextafter(*args)
     source = args[0].dtype
     args = [a.astype(_wide(a.dtype)) for a in args]
     row = SCALAR[name]

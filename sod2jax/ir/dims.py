@@ -471,12 +471,16 @@ _askers: dict[str, str | None] = {}
 
 
 def _asker(frame) -> str:
-    """Whose code compares: "jax", "cache", "sod2" or "user". The standard library and NumPy ask for their caller."""
+    """Whose code compares: "jax", "cache" (JAX where nothing depends on the answer), "sod2" or "user".
+
+    The standard library and NumPy ask for their caller.
+    """
     asking = frame
     while frame is not None:
         who = _asker_of(frame.f_code.co_filename)
         if who is not None:
-            return "cache" if who == "jax" and not _in_source(asking) else who
+            idle = who == "jax" and (not _in_source(asking) or asking.f_code.co_name in _OF_SHARDS)
+            return "cache" if idle else who
         frame = frame.f_back
     return "user"
 
@@ -495,6 +499,8 @@ def _in_source(frame) -> bool:
     return instructions[frame.f_lasti] in _COMPARING
 
 
+# Functions of JAX in which equality of sizes matters to arrays on several devices only.
+_OF_SHARDS = {"_get_sharding_for_varying_out_shape"}
 _codes: dict[types.CodeType, bytes] = {}
 _COMPARING = {
     op

@@ -115,6 +115,21 @@ def round_(b, out, index, x, *, rounding_method, **_):
     return b.op(name, read(x, index), dtype=out.dtype)
 
 
+def total_order(name, b, out, index, x, y, **_):
+    """Compares floats in the order of IEEE 754's totalOrder: -NaN, -inf, ..., -0, 0, ..., inf, NaN; that of their bits, where the
+    negative ones run backwards."""
+    return b.op(name, *(_ordered(b, read(operand, index)) for operand in (x, y)), dtype=np.dtype(bool))
+
+
+def _ordered(b, value):
+    if value.dtype.kind in "biu":
+        return value
+    dtype = np.dtype(f"i{value.dtype.itemsize}")
+    bits = b.op("bitcast", value, dtype=dtype)
+    sign = b.op("shift_right_arithmetic", bits, b.const(8 * dtype.itemsize - 1, dtype), dtype=dtype)
+    return b.op("xor", bits, b.op("shift_right_logical", sign, b.const(1, dtype), dtype=dtype), dtype=dtype)
+
+
 def elementwise(prim, pull, cost=1.0, **more):
     more.setdefault("values", values.ELEMENTWISE.get(prim))
     return defop(OpDef(prim, Dyn.ISDOS, Mapping.ONE_TO_ONE, pull=pull, cost=cost, solve=values.same_shape, **more))
@@ -124,6 +139,8 @@ for _prim, (_name, _cost) in (UNARY | BINARY).items():
     elementwise(_prim, partial(scalar_function, _name), _cost)
 for _prim in IDENTITY:
     elementwise(_prim, identity, 0.0, is_identity=True)
+for _prim, _name in ((p.eq_to_p, "eq"), (p.le_to_p, "le"), (p.lt_to_p, "lt")):
+    elementwise(_prim, partial(total_order, _name), 6)
 elementwise(p.convert_element_type_p, convert)
 elementwise(p.select_n_p, select)
 elementwise(p.clamp_p, clamp, 2)

@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import primitives as p
 
+import sod2jax as sod2
 from sod2jax.ops import elementwise
 
 SIZES = [{"n": n} for n in (5, 0, 1, 16, 37, 130)]
@@ -105,3 +106,12 @@ def test_size_one_axes_and_scalars_broadcast(agrees):
 
 def test_identities_say_nothing(agrees):
     agrees(lambda x: jax.lax.stop_gradient(x) + jnp.copy(x), ["n"], SIZES)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int8", "uint32"])
+@pytest.mark.parametrize("prim", [p.eq_to_p, p.le_to_p, p.lt_to_p], ids=str)
+def test_total_order(prim, dtype):
+    with jax.enable_x64(True):
+        numbers = [0, 1, 2, 100] if "int" in dtype else [np.nan, -np.nan, 0.0, -0.0, np.inf, -np.inf, 1, -1, 2, -3.5, 1e-40]
+        x, y = np.meshgrid(*[np.array(numbers, np.float64).astype(jnp.dtype(dtype))] * 2)
+        np.testing.assert_array_equal(sod2.jit(prim.bind)(x, y), jax.jit(prim.bind)(x, y))

@@ -88,7 +88,7 @@ class _Encoder:
         for i in p.inputs:
             yield self.string(i.path), dtype_code(i.dtype), np.dtype(i.dtype).itemsize, *self.shape(i.shape)
         for o in p.outputs:
-            place = (NONE if o.slot is None else o.slot, NONE if o.forward is None else o.forward)
+            place = (NONE if n is None else n for n in (o.slot, o.forward, o.donor))
             yield dtype_code(o.dtype), np.dtype(o.dtype).itemsize, *place, *self.shape(o.shape)
         for s in p.slots:
             offset = NONE if s.offset is None else self.value(s.offset)

@@ -142,7 +142,7 @@ class MemoryStats:
 
     argument_size_in_bytes: int
     output_size_in_bytes: int
-    alias_size_in_bytes: int  # outputs that are arguments handed back
+    alias_size_in_bytes: int  # outputs that are arguments handed back, or lie over donated ones where they can
     temp_size_in_bytes: int  # the arena: peak of everything that lives only during the call
     cached_size_in_bytes: int  # packed weights and the like, kept between calls
     generated_code_size_in_bytes: int
@@ -175,10 +175,11 @@ class Compiled(Stage):
         """Bytes at the given sizes (`memory_analysis(b=8, s=128)`); sizes left out are those of the traced call."""
         program, env = self.program, sizes_of(self._trace, sizes)
         outputs = [_nbytes(o.shape, o.dtype).eval(env) for o in program.outputs]
+        pairs = zip(outputs, program.outputs, strict=True)
         return MemoryStats(
             argument_size_in_bytes=sum(_nbytes(x.shape, x.dtype).eval(env) for x in self._trace.inputs if x.used),
             output_size_in_bytes=sum(outputs),
-            alias_size_in_bytes=sum(n for n, o in zip(outputs, program.outputs, strict=True) if o.forward is not None),
+            alias_size_in_bytes=sum(n for n, o in pairs if o.forward is not None or o.donor is not None),
             temp_size_in_bytes=_arena(program).eval(env),
             cached_size_in_bytes=sum(s.nbytes.eval(env) for s in program.slots if s.kind == "cached"),
             generated_code_size_in_bytes=getattr(self._executable, "code_bytes", 0) or 0,

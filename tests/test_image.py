@@ -127,6 +127,14 @@ def test_damaged_images_are_refused():
             _runtime.Program(bytes(bad), [], [])
 
 
+def test_two_outputs_do_not_share_a_donor():
+    n = sym("n")
+    outputs = (ir.Output(F32, (n,), None, forward=0, donor=0),) * 2
+    program = ir.Program("p", (ir.SymbolDef("n", 0, 0),), (ir.Input("x", F32, (n,)),), outputs, (), (), ())
+    with pytest.raises(ValueError, match="two outputs in the memory of one input"):
+        binding.load(program, [])
+
+
 def test_wrong_number_of_kernels():
     with pytest.raises(ValueError, match="wants 0 kernels and 0 constants, given 1 and 0"):
         _runtime.Program(image.encode(sizes_program([])), [1], [])

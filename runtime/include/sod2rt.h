@@ -79,6 +79,7 @@ typedef struct sod2_tensor_info {
   int64_t item_bytes;
   int64_t rank;
   int64_t forward; /* of outputs: the input handed back as it is, or -1 */
+  int64_t donor;   /* of outputs: the input that it may lie over, or -1 */
 } sod2_tensor_info;
 
 typedef struct sod2_plan_info {
@@ -111,7 +112,8 @@ SOD2_API const int64_t *sod2_plan_output_dims(const sod2_plan *plan, int64_t i);
 SOD2_API int64_t sod2_plan_output_bytes(const sod2_plan *plan, int64_t i);
 
 /* Runs all steps. `outputs` are 64-byte aligned buffers of `sod2_plan_output_bytes`; forwarded
- * outputs are copied. `step_ns`, if not null, receives the time of each step, of all its
+ * outputs are copied. An output may lie at the address of its donor, whose contents are lost then;
+ * no other memory may overlap. `step_ns`, if not null, receives the time of each step, of all its
  * iterations; that of a step which holds others includes theirs. */
 SOD2_API sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *inputs,
                               void *const *outputs, int64_t *step_ns, sod2_error *error);

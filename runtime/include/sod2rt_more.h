@@ -23,6 +23,7 @@ SOD2_API sod2_block_pool *sod2_block_pool_create(const sod2_hooks *hooks);
 SOD2_API void sod2_block_pool_destroy(sod2_block_pool *pool);
 SOD2_API void *sod2_block_get(sod2_block_pool *pool, size_t bytes); /* null: no memory */
 SOD2_API void sod2_block_put(void *data);
+SOD2_API size_t sod2_block_bytes(const void *data); /* at least as many as were asked for */
 SOD2_API void sod2_block_pool_stats(sod2_block_pool *pool, int64_t *live_bytes,
                                     int64_t *idle_bytes);
 

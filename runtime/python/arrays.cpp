@@ -12,6 +12,8 @@
 #include "host_arrays.h"
 
 #include <algorithm>
+#include <mutex>
+#include <unordered_map>
 
 namespace nb = nanobind;
 
@@ -53,7 +55,30 @@ sod2_block_pool *pool() {
   return the_pool;
 }
 
-void give_block_back(DLManagedTensor *managed) { sod2_block_put(managed->context); }
+// How many hold each block that DLPack was given: its array, and calls that pinned it. Deleters run
+// on any thread, with or without the GIL.
+struct Holders {
+  std::mutex mutex;
+  std::unordered_map<const void *, int> count;
+};
+Holders &holders() {
+  static auto *all = new Holders();
+  return *all;
+}
+
+void let_go(void *block) {
+  Holders &all = holders();
+  {
+    std::lock_guard<std::mutex> lock(all.mutex);
+    auto found = all.count.find(block);
+    if (--found->second > 0)
+      return;
+    all.count.erase(found);
+  }
+  sod2_block_put(block);
+}
+
+void give_block_back(DLManagedTensor *managed) { let_go(managed->context); }
 
 // Called only if JAX did not take the tensor over.
 void drop_capsule(PyObject *capsule) {
@@ -88,9 +113,13 @@ PyObject *import_block(void *block, OutputKind *kind, bool committed) {
        0},
       block,
       give_block_back};
+  {
+    std::lock_guard<std::mutex> lock(holders().mutex);
+    holders().count[block] = 1;
+  }
   PyObject *capsule = PyCapsule_New(&header->managed, "dltensor", drop_capsule);
   if (!capsule) {
-    drop(block);
+    let_go(block);
     return nullptr;
   }
   PyObject *arguments[] = {capsule, jax.device, Py_None, Py_False};
@@ -119,6 +148,26 @@ void *take_block(int64_t bytes) {
 }
 
 void drop_block(void *block) { drop(block); }
+
+bool pin_block(const void *data) {
+  std::lock_guard<std::mutex> lock(holders().mutex);
+  auto found = holders().count.find(data);
+  if (found == holders().count.end())
+    return false;
+  ++found->second;
+  return true;
+}
+
+bool claim_block(const void *data, int64_t bytes) {
+  std::lock_guard<std::mutex> lock(holders().mutex);
+  auto found = holders().count.find(data);
+  if (found->second != 1 || sod2_block_bytes(data) < static_cast<size_t>(bytes))
+    return false;
+  holders().count.erase(found);
+  return true;
+}
+
+void unpin_block(const void *data) { let_go(const_cast<void *>(data)); }
 
 OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, int64_t bytes,
                             bool weak_type) {

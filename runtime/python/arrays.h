@@ -13,6 +13,13 @@ namespace sod2py {
 void *take_block(int64_t bytes);
 void drop_block(void *block);
 
+// Large outputs whose arrays are alive, by the address of their data. A pinned one stays, whoever
+// drops its array; `claim` hands it over, as `take_block` does, if nobody else holds it any more
+// and it has room, and `unpin` drops it.
+bool pin_block(const void *data); // false: no such block
+bool claim_block(const void *data, int64_t bytes);
+void unpin_block(const void *data);
+
 // What outputs of one shape share; made once per shape.
 struct OutputKind {
   std::vector<int64_t> dims;

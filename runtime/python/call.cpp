@@ -1,5 +1,6 @@
 // What a call does, once its version is known:
-//  * outputs get blocks of the pool; the program runs; blocks become jax.Arrays;
+//  * outputs get blocks of the pool, or the memory of donated arguments; the program runs; blocks
+//  become jax.Arrays;
 //  * results are committed if an argument was, as with jax.jit;
 //  * donated arguments are deleted;
 //  * results are put into the tree that the function returned.
@@ -31,6 +32,29 @@ bool check_donation(const Version &version, const Work &work) {
         return false;
       }
   return true;
+}
+
+bool delete_array(PyObject *array) {
+  nb::object none = nb::steal(call(jax.delete_array, array));
+  return none.is_valid();
+}
+
+// The memory of a donated argument for an output: if it is a block of ours that nobody else holds,
+// which is known once the array is deleted. Null, maybe with an error set: it is not.
+void *take_over(Version *version, int64_t leaf, int64_t bytes, Work *work) {
+  const std::vector<int64_t> &donated = version->donated;
+  LeafValue &value = work->values[static_cast<size_t>(leaf)];
+  if (!value.array || std::find(donated.begin(), donated.end(), leaf) == donated.end() ||
+      !pin_block(value.data))
+    return nullptr;
+  work->pinned.push_back(value.data); // so the run can read it in any case
+  if (!delete_array(value.array))
+    return nullptr;
+  value.array = nullptr;
+  if (!claim_block(value.data, bytes))
+    return nullptr;
+  work->pinned.pop_back();
+  return const_cast<void *>(value.data);
 }
 
 PyObject *put_into_tree(Version *version, std::vector<PyObject *> *results) {
@@ -152,6 +176,9 @@ void Work::reset() {
     if (block)
       drop_block(block);
   blocks.clear();
+  for (const void *data : pinned)
+    unpin_block(data);
+  pinned.clear();
   // Taken out first: dropping a reference may run code that calls the function again.
   for (PyObject *&result : results)
     Py_CLEAR(result);
@@ -195,8 +222,11 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
   }
   size_t outputs = version->program->output_infos().size();
   for (size_t i = 0; i < outputs; ++i) {
-    void *block = take_block(sizes->outputs[i].bytes);
-    if (!block)
+    int64_t donor = version->program->output_infos()[i].donor, bytes = sizes->outputs[i].bytes;
+    void *block = nullptr;
+    if (donor >= 0)
+      block = take_over(version, version->kept[static_cast<size_t>(donor)], bytes, work);
+    if (!block && (PyErr_Occurred() || !(block = take_block(bytes))))
       return nullptr;
     work->blocks.push_back(block);
   }
@@ -216,12 +246,10 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
   }
   for (int64_t donated : version->donated) {
     PyObject *array = work->values[static_cast<size_t>(donated)].array;
-    if (!array) // NumPy's, which cannot be donated
+    if (!array) // NumPy's, which cannot be donated, or deleted already
       continue;
-    PyObject *none = call(jax.delete_array, array);
-    if (!none)
+    if (!delete_array(array))
       return nullptr;
-    Py_DECREF(none);
   }
   ++version->hits;
   return put_into_tree(version, &work->results);

@@ -46,6 +46,7 @@ struct Work {
   std::vector<nanobind::object> owned;
   std::vector<sod2_input> inputs;
   std::vector<void *> blocks;
+  std::vector<const void *> pinned; // memory of deleted arguments that the run still reads
   std::vector<PyObject *> results;
   bool holds = false;
 

@@ -18,6 +18,7 @@ constexpr size_t kAlwaysKept = size_t(32) << 20;
 constexpr size_t kClasses = 8 * 64;
 
 void *owner_of(void *data) { return static_cast<char *>(data) - sod2::kAlign; }
+const void *owner_of(const void *data) { return static_cast<const char *>(data) - sod2::kAlign; }
 
 } // namespace
 
@@ -105,6 +106,10 @@ void sod2_block_pool::put(void *data) {
     delete this;
 }
 
+size_t sod2_block_pool::bytes_of(const void *data) {
+  return static_cast<const Block *>(owner_of(data))->bytes;
+}
+
 void sod2_block_pool::close() {
   bool last = false;
   {
@@ -141,6 +146,7 @@ void sod2_block_put(void *data) {
   // The pool's address comes first in a block's header.
   (*static_cast<sod2_block_pool **>(owner_of(data)))->put(data);
 }
+size_t sod2_block_bytes(const void *data) { return sod2_block_pool::bytes_of(data); }
 void sod2_block_pool_stats(sod2_block_pool *pool, int64_t *live_bytes, int64_t *idle_bytes) {
   pool->stats(live_bytes, idle_bytes);
 }

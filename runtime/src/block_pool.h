@@ -12,6 +12,7 @@ struct sod2_block_pool {
 
   void *get(size_t bytes);
   void put(void *data);
+  static size_t bytes_of(const void *data);
   void close(); // deletes the pool as soon as no block is in use
   void stats(int64_t *live_bytes, int64_t *idle_bytes);
 

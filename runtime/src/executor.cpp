@@ -25,7 +25,7 @@ namespace {
 constexpr int64_t kThreadWork =
     20000; // scalar operations that pay for handing a range to another thread
 
-constexpr int kTicks = 64; // short iterations of loops between two looks at the clock
+constexpr int kTicks = 16; // short iterations of loops between two looks at the clock
 constexpr int64_t kPollNs = 50 * 1000 * 1000;
 
 size_t rounded(int64_t bytes) {
@@ -350,7 +350,8 @@ sod2_status run(const Executable &e, const sod2_plan &plan, Context *context,
   if (status)
     return status;
   for (size_t i = 0; i < e.image.outputs.size(); ++i)
-    if (int64_t from = e.image.outputs[i].forward; from != kNone && plan.output_bytes[i] > 0)
+    if (int64_t from = e.image.outputs[i].forward;
+        from != kNone && plan.output_bytes[i] > 0 && outputs[i] != inputs[from].data)
       std::memcpy(outputs[i], inputs[from].data, static_cast<size_t>(plan.output_bytes[i]));
   return SOD2_OK;
 }

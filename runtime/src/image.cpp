@@ -295,17 +295,25 @@ sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_er
     image->symbols.push_back(s);
   }
   for (int64_t i = 0; i < n_inputs && !r.bad; ++i) {
-    Tensor t = {or_empty(r.text()),          r.take(), r.in(0, 1 << 16), kNone, kNone,
+    Tensor t = {or_empty(r.text()),          r.take(), r.in(0, 1 << 16), kNone, kNone, kNone,
                 r.run(kMaxRank, 0, n_values)};
     image->dims += t.dims.count;
     image->inputs.push_back(t);
   }
   for (int64_t i = 0; i < n_outputs && !r.bad; ++i) {
-    Tensor t = {nullptr, r.take(), r.in(0, 1 << 16), r.in(kNone, n_slots), r.in(kNone, n_inputs),
+    Tensor t = {nullptr,
+                r.take(),
+                r.in(0, 1 << 16),
+                r.in(kNone, n_slots),
+                r.in(kNone, n_inputs),
+                r.in(kNone, n_inputs),
                 {}};
     t.dims = r.run(kMaxRank, 0, n_values);
     if ((t.slot == kNone) == (t.forward == kNone))
       return corrupt(error, "an output that nothing makes");
+    for (const Tensor &other : image->outputs)
+      if (t.donor != kNone && t.donor == other.donor)
+        return corrupt(error, "two outputs in the memory of one input");
     image->outputs.push_back(t);
   }
   for (int64_t i = 0; i < n_slots && !r.bad; ++i) {

@@ -34,7 +34,7 @@ struct Symbol {
 
 struct Tensor {
   const char *path;
-  int64_t dtype, item_bytes, slot, forward;
+  int64_t dtype, item_bytes, slot, forward, donor;
   Words dims; // value numbers
 };
 

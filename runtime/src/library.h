@@ -5,7 +5,7 @@
 // buffers are the operands, then the results; each call does iterations `begin` to `end`.
 namespace sod2 {
 
-// buffers: from, to; no sizes; an iteration is a byte.
+// buffers: from, to, which may be one; no sizes; an iteration is a byte.
 void copy_bytes(void **buffers, const int64_t *sizes, int64_t begin, int64_t end, void *scratch);
 
 // The stable ascending order of rows. buffers: keys (unsigned, the first one counts most), positions

@@ -14,7 +14,8 @@ namespace {
 constexpr size_t kMostPlans = 64;
 
 void describe(const Tensor &tensor, sod2_tensor_info *info) {
-  *info = {tensor.path, tensor.dtype, tensor.item_bytes, tensor.dims.count, tensor.forward};
+  *info = {tensor.path,       tensor.dtype,   tensor.item_bytes,
+           tensor.dims.count, tensor.forward, tensor.donor};
 }
 
 std::unique_ptr<Context> take_context(sod2_program *program) {

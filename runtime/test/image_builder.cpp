@@ -59,8 +59,8 @@ void ImageBuilder::guard(int64_t left, Compare compare, int64_t right, GuardKind
   ++n_guards_;
 }
 
-void ImageBuilder::output(std::vector<int64_t> dims, int64_t slot, int64_t forward) {
-  for (int64_t word : {int64_t(2 << 8 | 32), int64_t(4), slot, forward})
+void ImageBuilder::output(std::vector<int64_t> dims, int64_t slot, int64_t forward, int64_t donor) {
+  for (int64_t word : {int64_t(2 << 8 | 32), int64_t(4), slot, forward, donor})
     outputs_.push_back(word);
   append(&outputs_, dims);
   ++n_outputs_;

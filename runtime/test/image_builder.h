@@ -33,7 +33,8 @@ public:
   int64_t times(int64_t a, int64_t b) { return binary(sod2::Op::Mul, a, b); }
   void guard(int64_t left, sod2::Compare compare, int64_t right, sod2::GuardKind kind,
              const std::string &message);
-  void output(std::vector<int64_t> dims, int64_t slot, int64_t forward = sod2::kNone);
+  void output(std::vector<int64_t> dims, int64_t slot, int64_t forward = sod2::kNone,
+              int64_t donor = sod2::kNone);
 
   std::vector<Tensor> inputs;
   std::vector<Slot> slots;

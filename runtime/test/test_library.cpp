@@ -12,5 +12,8 @@ int main() {
   void *buffers[] = {from, to};
   copy(buffers, nullptr, 2, 5, nullptr);
   CHECK(std::strcmp(to, "..234.....") == 0);
+  buffers[1] = from;
+  copy(buffers, nullptr, 0, 10, nullptr);
+  CHECK(std::strcmp(from, "0123456789") == 0);
   return 0;
 }

@@ -1,10 +1,12 @@
 """The step checker: steps name what exists, read only what is written, and slots live as long as they are used.
 
 * Positions count as `ir.program.walk` does. An arena slot is used within its life only.
-* Of a branch's results, only what every branch writes is there afterwards. A loop over a size writes what is as long as that size;
-  of one that a condition ends, only the condition surely runs.
+* Of a branch's results, only what every branch writes is there afterwards. A loop over a size writes what is as long as that
+  size; of one that a condition ends, only the condition surely runs.
 * What an iteration reads and did not write itself comes from outside or from the iteration before: it lives from before the loop
   to the loop's end. So do both slots of a pair that changes places, and the iteration writes the second one of them.
+* An output that may lie over a donated input is written only after everything that reads it, or by the step that reads it last
+  and may overwrite what it reads.
 * Nobody writes inputs or constants. Steps that prepare stand at top level, and depend on the inputs that they name alone.
 """
 
@@ -16,7 +18,7 @@ import numpy as np
 
 from sod2jax.ir.check_kernel import first_touch
 from sod2jax.ir.loops import Kernel, stored
-from sod2jax.ir.program import AnyStep, Branch, HostCall, Loop, Program, Step, walk
+from sod2jax.ir.program import AnyStep, Branch, HostCall, Loop, Output, Program, Step, walk
 
 WRITABLE = ("output", "arena", "cached")
 OWN = ("output", "arena")  # what control steps and host calls may write
@@ -109,6 +111,26 @@ def order_problems(p: Program) -> Iterator[str]:
     for n, out in enumerate(p.outputs):
         if out.slot is not None and out.slot not in order.written[0]:
             yield f"output {n} lies in slot {out.slot}, which nothing writes"
+        if out.donor is not None:
+            yield from (f"output {n} may lie over input {out.donor}, {why}" for why in _donated(p, order, out))
+
+
+def _donated(p: Program, order: _Order, out: Output) -> Iterator[str]:
+    if not 0 <= out.donor < len(p.inputs):
+        yield "which does not exist"
+    elif sum(other.donor == out.donor for other in p.outputs) > 1:
+        yield "as another output does"
+    elif any(other.forward == out.donor for other in p.outputs if other is not out) and out.forward != out.donor:
+        yield "which another output hands back"
+    elif out.forward not in (None, out.donor):
+        yield "but hands back another one"
+    elif out.slot is not None:
+        first = order.first_write.get(out.slot, 0)
+        for n, slot in enumerate(p.slots):
+            last = order.last_read.get(n, -1)
+            if (slot.kind, slot.index) != ("input", out.donor) or last < first or (last, n, out.slot) in order.over:
+                continue
+            yield f"which is read until step {last}; the output is written from step {first} on"
 
 
 class _Order:
@@ -119,6 +141,9 @@ class _Order:
         self.written = [{n for n, slot in enumerate(p.slots) if slot.kind in ("input", "constant")}]
         self.loops: list[tuple[int, int]] = []  # around the step at hand: own position, last position within
         self.depends = {n: {slot.index} for n, slot in enumerate(p.slots) if slot.kind == "input"}
+        self.first_write: dict[int, int] = {}
+        self.last_read: dict[int, int] = {}  # in a loop: its end
+        self.over: set[tuple[int, int, int]] = set()  # (step, slot that it may write over, slot that it writes)
 
     def run(self, steps: Sequence[AnyStep], nested: bool = False) -> Iterator[str]:
         for step in steps:
@@ -153,6 +178,7 @@ class _Order:
         if slot not in self.written[0]:
             yield f"step {n} reads {self.name(slot)} as {role} before anything wrote it"
         yield from self.used(n, slot)
+        self.last_read[slot] = max(self.last_read.get(slot, n), self.loops[0][1] if self.loops else n)
         for (first, last), fresh in zip(self.loops, self.written[1:], strict=True):
             if slot not in fresh and x.kind == "arena" and not (x.first <= first and last <= x.last):
                 life = f"from step {x.first} to {x.last}, but the loop from {first} to {last}"
@@ -162,6 +188,7 @@ class _Order:
         if self.p.slots[slot].kind not in WRITABLE:
             yield f"step {n} writes {self.name(slot)}, which is {self.p.slots[slot].kind}"
         yield from self.used(n, slot)
+        self.first_write.setdefault(slot, n)
         for written in self.written:
             written.add(slot)
 
@@ -185,6 +212,8 @@ class _Order:
                     yield f"step {n} gives slot {slot} twice to {kernel.name}, as {both}, and writes it"
         reads = {slot for slot, buffer in uses if buffer.access != "w"}
         writes = {slot for slot, buffer in uses if buffer.access != "r"}
+        if not self.loops:
+            self.over |= {(n, by_name[buffer.inplace], slot) for slot, buffer in uses if buffer.inplace in by_name}
         cached = {slot for slot in writes if p.slots[slot].kind == "cached"}
         if step.prepare and not cached:
             yield f"step {n} prepares, but writes no cached slot"

@@ -70,6 +70,7 @@ class Output:
     shape: Shape
     slot: int | None
     forward: int | None = None
+    donor: int | None = None  # the input whose memory it may take if a call donates it; the steps are right either way
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,3 +163,22 @@ def test_nothing_from_outside_ends_in_a_loop():
 def test_what_prepares_stands_alone():
     given = program(FIRST, Loop((replace(exp(X, TEMP), prepare=(0,)),), B), LAST)
     wrong(given, "step 2 prepares, and stands within another")
+
+
+def test_outputs_over_donated_inputs():
+    def given(*steps, **changes):
+        made = program(*steps)
+        return replace(made, outputs=(replace(made.outputs[0], **{"donor": 0, **changes}),))
+
+    assert check(given(FIRST, LAST), samples=50) == 50
+    assert check(given(exp(X, OUT, number=3)), samples=50) == 50
+    wrong(given(exp(X, OUT)), "output 0 may lie over input 0, which is read until step 0; the output is written from step 0 on")
+    wrong(given(FIRST, LAST, exp(X, TEMP)), "which is read until step 2; the output is written from step 1 on")
+    again = Loop((exp(X, OUT, number=3),), B)
+    wrong(given(FIRST, again), "which is read until step 2; the output is written from step 2 on")
+    wrong(given(FIRST, LAST, donor=3), "which does not exist")
+    both = given(FIRST, LAST)
+    wrong(replace(both, outputs=both.outputs * 2), "as another output does")
+    wrong(replace(both, outputs=(*both.outputs, Output(F32, (B,), None, forward=0))), "which another output hands back")
+    forwarded = replace(both, outputs=(Output(F32, (B,), None, forward=0, donor=0),))
+    assert check(forwarded, samples=50) == 50

@@ -52,7 +52,7 @@ def code():
     return SimpleNamespace(add=engine.get_function_address("add"), engine=engine)
 
 
-def add_program(plus: int = 1, inputs: int = 1, guards=(), bounds=None) -> ir.Program:
+def add_program(plus: int = 1, inputs: int = 1, guards=(), bounds=None, donor: int | None = None) -> ir.Program:
     """`x + plus` for f32[n, m]; further inputs `w0`, `w1`, ... of f32[8] are not read."""
     n, m = sym("n"), sym("m")
     nbytes = n * m * 4
@@ -60,7 +60,7 @@ def add_program(plus: int = 1, inputs: int = 1, guards=(), bounds=None) -> ir.Pr
         name="add",
         symbols=(ir.SymbolDef("n", 0, 0), ir.SymbolDef("m", 0, 1)),
         inputs=(ir.Input("x", F32, (n, m)), *(ir.Input(f"w{i}", F32, (const(8),)) for i in range(inputs - 1))),
-        outputs=(ir.Output(F32, (n, m), 1),),
+        outputs=(ir.Output(F32, (n, m), 1, donor=donor),),
         slots=(ir.Slot("input", 0, F32, (n, m), nbytes, name="x"), ir.Slot("output", 0, F32, (n, m), nbytes, name="y")),
         steps=(ir.Step(0, (0, 1), (const(plus),), n * m, n * m, const(0), source="add"),),
         kernels=(None,),

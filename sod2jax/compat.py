@@ -20,6 +20,7 @@ from jax._src import core as _core
 from jax._src import dtypes as _dtypes
 from jax._src import sharding_impls as _sharding_impls
 from jax._src import source_info_util as _source_info
+from jax._src import state as _state
 from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
 from jax._src.lax import convolution as _convolution
@@ -139,7 +140,7 @@ def canonical_dtype(dtype) -> np.dtype:
 
 _ROOMS = (
     *("lax.lax", "lax.slicing", "lax.linalg", "lax.control_flow.solves", "lax.control_flow.conditionals", "lax.parallel"),
-    *("callback", "debugging", "custom_derivatives", "core", "pjit", "checkify", "ffi"),
+    *("callback", "debugging", "custom_derivatives", "custom_batching", "core", "pjit", "checkify", "ffi"),
 )
 
 
@@ -176,6 +177,20 @@ def primitives() -> dict[Any, str]:
                 if isinstance(value, _core.Primitive):
                     found.setdefault(value, name)
     return found
+
+
+def without_references(closed):
+    """A closed jaxpr whose mutable arrays are values that its eqns pass on, as JAX makes it before it lowers one."""
+    if not _has_references(closed.jaxpr):
+        return closed
+    from jax._src.state.discharge import discharge_state
+
+    return discharge_state(closed)
+
+
+def _has_references(jaxpr) -> bool:
+    made = (v for eqn in jaxpr.eqns for v in eqn.outvars)
+    return any(isinstance(v.aval, _state.AbstractRef) for v in made) or any(map(_has_references, _core.subjaxprs(jaxpr)))
 
 
 def escaped_tracer_error(tracer) -> Exception:

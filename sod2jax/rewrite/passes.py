@@ -12,6 +12,7 @@ from functools import cache, partial
 
 from jax.extend.core import ClosedJaxpr
 
+from sod2jax import compat
 from sod2jax.ir.box import Box
 from sod2jax.ops import rewrites
 from sod2jax.rewrite.cse import cse
@@ -41,6 +42,7 @@ def passes(box: Box) -> list[tuple[str, Callable[[ClosedJaxpr], ClosedJaxpr]]]:
         return partial(rewrite, rules=merged(*tables), box=box)
 
     return [
+        ("references", compat.without_references),  # mutable arrays as values
         ("inline", inline),  # calls by their bodies
         ("nested", partial(nested, run=partial(run, box=box))),  # the bodies of loops and branches, by this pipeline
         ("dce", dce),

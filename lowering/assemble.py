@@ -22,8 +22,8 @@ from sod2jax.ir.program import AnyStep, Branch, Extern, Host, HostCall, Input, L
 from sod2jax.lowering.anchors import Panels
 from sod2jax.lowering.arena import place
 from sod2jax.lowering.fused import fused
-from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, Lowering, LoopPiece, What
-from sod2jax.lowering.states import compact, merge_states, renumbered
+from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, LoopPiece, Lowering, What
+from sod2jax.lowering.states import compact, copying, merge_states, renumbered
 from sod2jax.plan.graph import Graph
 
 
@@ -197,7 +197,7 @@ class Assembler:
         state = [self.make(block, v) for v in piece.writes]
         body = Block(piece.body, block, repeats=True)
         variables = piece.body.graph.jaxpr.invars
-        body.of.update(zip(variables, (*consts, *state)))  # noqa: B905 (the counter follows)
+        body.of.update(zip(variables, (*consts, *state)))
         counter = self.add("arena", np.dtype(np.int64), (), const(1), "counter", depth=body.depth)
         body.of[variables[-1]] = counter
         before = [self.depth[s] for s in state]
@@ -226,14 +226,26 @@ class Assembler:
         form = piece.branch
         index = self.get(block, form.index)
         operands = [self.get(block, v) for v in form.operands]
+        self.take_over(block, piece.writes)
         made = [self.make(block, v) for v in piece.writes]
         branches = []
         for body in piece.bodies:
             jaxpr = body.graph.jaxpr
-            inner = Block(body, block, results=dict(zip(jaxpr.outvars, made, strict=True)))
+            results = {v: s for k, (v, s) in enumerate(zip(jaxpr.outvars, made, strict=True)) if k not in piece.states}
+            inner = Block(body, block, results=results)
             inner.of.update(zip(jaxpr.invars, operands, strict=True))
-            branches.append(tuple(self.run(inner).steps))
+            self.run(inner)
+            new = [(made[k], self.get(inner, jaxpr.outvars[k])) for k in sorted(piece.states)]
+            steps, apart = merge_states(inner.steps, new, list(self.kernels), self.overwritable)
+            branches.append((*steps, *(self.copy(old, fresh) for old, fresh in apart)))
         block.steps.append(Branch(index, tuple(branches), str(block.lowering.graph.eqns[piece.group.whole].primitive)))
+
+    def copy(self, to: int, source: int) -> Step:
+        """Moves the contents of one slot to another of the same size."""
+        bound, extent, work = copying(self.slots[to])
+        return Step(
+            self.kernels.setdefault(bound.kernel, len(self.kernels)), (source, to), bound.sizes, extent, work, const(0), source="copy"
+        )  # fmt: skip
 
 
 def extern(name: str, reads: Sequence[np.dtype], writes: Sequence[np.dtype], sizes: int) -> Extern:

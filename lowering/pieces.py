@@ -68,6 +68,7 @@ class BranchPiece:
     group: Group
     branch: Branch
     bodies: tuple[Lowering, ...]
+    states: frozenset[int]  # numbers of the results that lie in their operand's memory
     reads: tuple[Var, ...]
     writes: tuple[Var, ...]
 
@@ -103,7 +104,7 @@ class Lowerer:
             groups = fuse(graph, self.disable, stored | owned.stored)
             buffers = {*graph.jaxpr.invars, *graph.jaxpr.constvars, *(v for g in groups if g.packs is None for v in g.outs)}
             try:
-                pieces = tuple(self.piece(graph, g, buffers) for g in groups)
+                pieces = tuple(self.piece(graph, g, buffers, owned.heir) for g in groups)
             except NeedsBuffer as need:
                 if need.var in stored:
                     raise
@@ -114,7 +115,7 @@ class Lowerer:
                 continue
             return Lowering(graph, pieces, owned.heir)
 
-    def piece(self, graph: Graph, group: Group, buffers: set[Var]) -> Piece:
+    def piece(self, graph: Graph, group: Group, buffers: set[Var], heir: dict[Var, Var]) -> Piece:
         if group.packs is not None:
             lowered, elements = lower_packing(graph, group, buffers, self.target)
             return KernelPiece(group, lowered, (Panels(group.packs.eqn),), (elements,))
@@ -129,14 +130,24 @@ class Lowerer:
         form = record.control(eqn)
         reads = tuple(v for v in eqn.invars if isinstance(v, Var))
         if isinstance(form, Branch):
-            lasting = [i for i, v in enumerate(form.operands) if v in graph.invariant]
-            bodies = tuple(self.lower(separate(b, ()), lasting, any_size=graph.any_size) for b in form.branches)
-            return BranchPiece(group, form, bodies, reads, group.outs)
+            taken = record.overwritten(eqn).items()
+            states = {k: eqn.invars[x] for k, x in taken if heir.get(eqn.invars[x]) is eqn.outvars[k]}
+            return BranchPiece(group, form, self.bodies(graph, form, states, len(eqn.outvars)), frozenset(states), reads, group.outs)
         n = len(form.consts)
         states = form.body.jaxpr.invars[n : n + len(form.init)]
         body = separate(form.body, set(enumerate(states)))
         cond = form.cond and self.lower(separate(form.cond, ()), range(len(form.cond_consts)), any_size=True)
         return LoopPiece(group, form, self.lower(body, range(n), states, any_size=True), cond, reads, group.outs)
+
+    def bodies(self, graph: Graph, form: Branch, states: dict[int, Var], results: int) -> tuple[Lowering, ...]:
+        """The bodies of a branch; `states` are the operands that results overwrite, by the results' numbers."""
+        lasting = [i for i, v in enumerate(form.operands) if v in graph.invariant]
+        invars = {k: form.invars_of(v) for k, v in states.items()}
+        found = []
+        for number, body in enumerate(form.branches):
+            own = [invars[k][number] if k in invars else None for k in range(results)]
+            found.append(self.lower(separate(body, set(enumerate(own))), lasting, own, graph.any_size))
+        return tuple(found)
 
     def call(self, graph: Graph, eqn, record) -> ExternCall | Host:
         ins, outs = ([Out(graph.shape(v), graph.dtype(v)) for v in vs] for vs in (eqn.invars, eqn.outvars))

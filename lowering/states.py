@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 
-from sod2jax.ir.loops import Kernel
+from sod2jax.ir.expr import Expr, ceildiv, const, minimum, sym
+from sod2jax.ir.loops import Buffer, For, Kernel, Load, Store, stored
 from sod2jax.ir.program import AnyStep, Extern, Loop, Slot, Step, uses, walk
+from sod2jax.lowering.canonical import Bound, canonical
+from sod2jax.lowering.loopnest import BLOCK
+from sod2jax.lowering.pull import OUT
 
 
 def merge_states(
@@ -86,3 +90,18 @@ def renumbered(step: Loop, old: int, new: int) -> Loop:
     """The loop of one kernel, whose number turned out to be another."""
     again = lambda block: tuple(replace(s, kernel=new) if s.kernel == old else s for s in block)
     return replace(step, cond=again(step.cond), body=again(step.body))
+
+
+def copying(slot: Slot) -> tuple[Bound, Expr, Expr]:
+    """A kernel that copies a slot's elements to another, its extent and its work."""
+    size = const(1)
+    for d in slot.shape:
+        size = size * d
+    dtype = stored(slot.dtype)
+    size = size * (slot.dtype.itemsize // dtype.itemsize)
+    task, at = sym("_task"), sym("_at")
+    place = task * BLOCK + at
+    loop = For("_at", minimum(const(BLOCK), size - task * BLOCK), (Store(OUT, place, Load("x0", place, dtype)),), "vector")
+    extent = ceildiv(size, const(BLOCK))
+    kernel = Kernel("copy", (Buffer("x0", dtype, "r"), Buffer(OUT, dtype, "w")), (), (), "_task", extent, (loop,))
+    return canonical(kernel), extent, 2 * size

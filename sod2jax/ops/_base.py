@@ -19,7 +19,7 @@ A family of primitives stands in one file of this folder, regular families as ta
   NotImplemented instead of a result leaves the eqn as it is.
 * `nest`: for what no `pull` can say (scatter, running sums): `nest(b, outs, *operands, **params)` writes the loops itself; see `Nest`.
 * `overwrites`: {output: operand}, or a function from the eqn to it, whose memory the eqn updates in place; a copy comes first
-  where the operand is needed elsewhere.
+  where the operand is needed elsewhere. With `spares`, only operands that nobody needs any more are overwritten, and none copied.
 * `extern`: for kernels of the runtime's own (sort): `extern(outs, ins, **params) -> ExternCall`, given shapes and dtypes.
 * `host`: for libraries: `host(**params) -> Host`, a function of NumPy arrays, called without knowledge of sizes beforehand.
 * `lacks`: what of an eqn the rules cannot do, in words, or "": `lacks(*avals, **params)`; XLA then computes it (`ops.island`).
@@ -144,6 +144,7 @@ class OpDef:
     decompose: Callable | None = None
     nest: Callable | None = None
     overwrites: Table[int, int] | Callable | None = None
+    spares: bool = False
     extern: Callable | None = None
     host: Callable | None = None
     control: Callable | None = None

@@ -4,7 +4,8 @@
   times, or while a condition holds.
 * A scan is a loop: its `xs` are constants of which the body reads row `counter`, its `ys` are states that nothing initialises,
   into which the body writes that row. So reading fuses with what uses a row, and no row is copied.
-* A `Branch` runs one of several bodies on the same operands.
+* A `Branch` runs one of several bodies on the same operands. What some body hands through, result and operand, is one memory where
+  the operand is not needed afterwards: a gate that is closed costs nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Branch:
     index: Var | Literal
     operands: tuple[Var, ...]
     branches: tuple[ClosedJaxpr, ...]
+
+    def invars_of(self, operand: Var) -> list[Var]:
+        """The variables that stand for an operand in the bodies."""
+        at = self.operands.index(operand)
+        return [body.jaxpr.invars[at] for body in self.branches]
 
     @property
     def bodies(self) -> tuple[ClosedJaxpr, ...]:
@@ -141,8 +147,18 @@ def _states_of_scan(eqn: JaxprEqn) -> Mapping[int, int]:
     return {k: n_consts + k for k in range(n_carry)}
 
 
+def _handed_through(eqn: JaxprEqn) -> Mapping[int, int]:
+    found: dict[int, int] = {}
+    for body in eqn.params["branches"]:
+        position = {v: j for j, v in enumerate(body.jaxpr.invars)}
+        for k, v in enumerate(body.jaxpr.outvars):
+            if isinstance(v, Var) and v in position and k not in found and position[v] + 1 not in found.values():
+                found[k] = position[v] + 1
+    return found
+
+
 defop(OpDef(read_p, Dyn.ISDOS, Edge.ONE_TO_ONE, pull=read_row, moves=True))
 defop(OpDef(write_p, Dyn.ISDOS, Edge.ONE_TO_ONE, nest=write_row, overwrites={0: 0}))
 defop(OpDef(p.while_p, Dyn.EDO, Edge.MANY_TO_MANY, control=while_loop, overwrites=_states_of_while))
 defop(OpDef(p.scan_p, Dyn.ISDOS, Edge.MANY_TO_MANY, control=scan, overwrites=_states_of_scan))
-defop(OpDef(p.cond_p, Dyn.ISDOS, Edge.MANY_TO_MANY, control=branch))
+defop(OpDef(p.cond_p, Dyn.ISDOS, Edge.MANY_TO_MANY, control=branch, overwrites=_handed_through, spares=True))

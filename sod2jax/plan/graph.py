@@ -76,7 +76,7 @@ class Graph:
         What is updated in place later is none of them: its memory lasts for one call."""
         known = {v for i, v in enumerate(self.jaxpr.invars) if i in self.parameters}
         free = set(self.consts)
-        spent = {e.invars[k] for i, e in enumerate(self.eqns) for k in self.overwrites(i).values()}
+        spent = {v for i, e in enumerate(self.eqns) for k in self.overwrites(i).values() if isinstance(v := e.invars[k], Var)}
         for e, record in zip(self.eqns, self.records, strict=True):
             operands = [v for v in e.invars if isinstance(v, Var)]
             if e.effects or record is None or record.host or record.control or record.overwrites:

@@ -3,7 +3,7 @@
 * An eqn owns an operand if nothing needs the old contents later: the operand is made in this jaxpr (or is the state of the loop
   whose body this is), is no result, and has no later reader.
 * Earlier readers must have read by then: what they compute gets a buffer, so that it is computed where it stands.
-* Every other operand is copied first. So is a literal that a call reads from memory.
+* Every other operand is copied first, or (`OpDef.spares`) left alone. A literal that a call reads from memory is copied, too.
 * States of a loop stay apart: a new state that lies in another state's memory is copied.
 """
 
@@ -25,9 +25,9 @@ class Owned:
     stored: frozenset[Var]  # what must be computed before its operands are overwritten
 
 
-def own(closed: ClosedJaxpr, states: Collection[Var] = (), copies: Collection[Var] = ()) -> Owned:
+def own(closed: ClosedJaxpr, states: Collection[Var | None] = (), copies: Collection[Var] = ()) -> Owned:
     """`closed` with copies where they are needed. `states` are the invars that may be overwritten, in the order of the outvars;
-    the operands of `copies` are copied whatever the rules say."""
+    the operands of `copies` are never overwritten themselves."""
     jaxpr = closed.jaxpr
     users: dict[Var, list[int]] = {}
     for i, eqn in enumerate(jaxpr.eqns):
@@ -50,6 +50,8 @@ def own(closed: ClosedJaxpr, states: Collection[Var] = (), copies: Collection[Va
             if mine:
                 for user in users[x][:-1]:
                     stored.update(jaxpr.eqns[user].outvars)
+            elif record.spares:
+                continue
             else:
                 invars[k] = x = copied(eqns, x)
             heir[x] = eqn.outvars[out]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import operator
 import os
@@ -25,6 +26,8 @@ from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
 from jax._src.lax import convolution as _convolution
 from jax._src.lax import lax as _lax
+from jax._src.random import core as _random
+from jax._src.random import prng as _prng
 from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
 from jaxlib import xla_client as _xla_client
 
@@ -193,6 +196,46 @@ def _has_references(jaxpr) -> bool:
     return any(isinstance(v.aval, _state.AbstractRef) for v in made) or any(map(_has_references, _core.subjaxprs(jaxpr)))
 
 
+def random_primitive(name: str):
+    """The primitive `name` of jax.random that `jax.extend.core.primitives` does not list (random_wrap, philox4x32, ...)."""
+    home = next(m for m in (_prng, _random, *_hashes()) if hasattr(m, f"{name}_p"))
+    return getattr(home, f"{name}_p")
+
+
+def hash_function(name: str):
+    """What JAX lowers the hash `name` (threefry2x32, philox4x32, ...) to: elementwise code over its words, unrolled."""
+    home = next(m for m in _hashes() if hasattr(m, f"{name}_p"))
+    function = getattr(home, f"_{name}_lowering")
+    return functools.partial(function, use_rolled_loops=False) if name == "threefry2x32" else function
+
+
+def _hashes():
+    from jax._src.random import philox2x32, philox4x32, threefry2x32, threefry4x32
+
+    return threefry2x32, threefry4x32, philox2x32, philox4x32
+
+
+def random_function(name: str):
+    """What JAX lowers the primitive `name` of jax.random to (random_seed, random_bits, ...), as a function of typed keys.
+
+    Their `def_impl`s compute on the words of concrete keys; the functions below them can be traced.
+    """
+    if name == "random_gamma":
+        return functools.partial(_random._gamma_impl, use_vmap=True)
+    function = getattr(_prng, f"{name}_impl_base")
+    if name == "random_seed":
+        return lambda seeds, impl: _prng.random_wrap(function(seeds, impl=impl), impl=impl)
+
+    def of_keys(keys, *operands, **params):
+        impl, data = keys.dtype._impl, _prng.random_unwrap(keys)
+        if name == "random_bits":
+            return function(impl, data, keys.ndim, **params)
+        place = (*operands, keys.shape) if name == "random_fold_in" else (keys.ndim,)
+        return _prng.random_wrap(function(impl, data, *place, **params), impl=impl)
+
+    return of_keys
+
+
 def escaped_tracer_error(tracer) -> Exception:
     """JAX's UnexpectedTracerError for a tracer that outlived its transformation."""
     return _core.escaped_tracer_error(tracer)
@@ -257,6 +300,31 @@ def register_dim_type(cls: type) -> None:
 def dim_value_aval():
     """The aval of a size used as a value: a weakly typed scalar of JAX's default integer dtype."""
     return _core.dim_value_aval()
+
+
+# -- typed keys: arrays whose elements are small arrays of uint32
+
+
+def element_shape(dtype) -> tuple[int, ...] | None:
+    """The shape of the words of one element, for the dtypes of typed keys; None for others."""
+    return _core.physical_element_aval(dtype).shape if _dtypes.issubdtype(dtype, _dtypes.prng_key) else None
+
+
+def words_of(aval):
+    """The aval of the words of typed keys; other avals as they are."""
+    return _core.physical_aval(aval)
+
+
+def key_array(dtype, words):
+    """Keys of this dtype over an array of words, without the checks that `jax.random.wrap_key_data` makes."""
+    keys = object.__new__(_prng.PRNGKeyArray)
+    keys._impl, keys._base_array, keys._consumed = dtype._impl, words, False
+    return keys
+
+
+def key_words(x):
+    """The array of words of typed keys; other arrays as they are."""
+    return x._base_array if isinstance(x, _prng.PRNGKeyArray) else x
 
 
 # -- arrays, for the C++ call path (sod2jax/binding.py hands these to sod2jax._runtime)

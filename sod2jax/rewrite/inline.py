@@ -37,6 +37,13 @@ def inline(closed: ClosedJaxpr) -> ClosedJaxpr:
     return close(closed.jaxpr, constvars, values, eqns, outvars)
 
 
+def splice(closed: ClosedJaxpr, call: JaxprEqn, eqns: list[JaxprEqn]) -> list[Var | Literal]:
+    """Appends what `closed`, which has no constants, does to the operands of `call`; returns its results."""
+    env = dict(zip(closed.jaxpr.invars, call.invars, strict=True))
+    _walk(closed.jaxpr, env, call, eqns, {})
+    return [_read(env, v) for v in closed.jaxpr.outvars]
+
+
 def body(eqn: JaxprEqn) -> Jaxpr | ClosedJaxpr | None:
     """What `eqn` calls or decomposes into, or None if it does neither."""
     record = ops.of(eqn.primitive)

@@ -20,6 +20,7 @@ from sod2jax.rewrite.dce import dce
 from sod2jax.rewrite.inline import inline
 from sod2jax.rewrite.interpreter import Rules, rewrite
 from sod2jax.rewrite.nested import nested
+from sod2jax.rewrite.physical import physical
 
 
 def run(closed: ClosedJaxpr, box: Box, trace: Callable[[str, ClosedJaxpr], None] | None = None) -> ClosedJaxpr:
@@ -44,6 +45,7 @@ def passes(box: Box) -> list[tuple[str, Callable[[ClosedJaxpr], ClosedJaxpr]]]:
     return [
         ("references", compat.without_references),  # mutable arrays as values
         ("inline", inline),  # calls by their bodies
+        ("physical", physical),  # typed keys by their words
         ("nested", partial(nested, run=partial(run, box=box))),  # the bodies of loops and branches, by this pipeline
         ("dce", dce),
         ("recover", by_rules(rewrites.fold, rewrites.recover, rewrites.control)),  # constants; slices, counted loops, known branches

@@ -9,8 +9,9 @@ import sod2jax as sod2
 from sod2jax.ir.box import Box
 from sod2jax.lowering.body import Builder
 from sod2jax.ops import Out, _base
-from sod2jax.ops.composite import Scalar, composite
+from sod2jax.ops.composite import composite
 from sod2jax.ops.elementwise import elementwise
+from sod2jax.ops.scalar import Scalar
 
 
 def softened(x, y, *, slope):

@@ -169,7 +169,14 @@ SCALARS = (
     p.copy_p, p.reshape_p, p.squeeze_p, p.eq_p, p.ne_p, p.lt_p, p.le_p, p.gt_p, p.ge_p, p.and_p, p.or_p, p.not_p,
 )  # fmt: skip
 
+def reshape(cx, eqn):
+    """A reshape that reads its axes in another order: a transposition of its own."""
+    x, dimensions = eqn.invars[0], eqn.params["dimensions"]
+    return None if dimensions is None else reshape_to(cx, transposed(cx, x, dimensions), eqn.outvars[0].aval.shape)
+
+
 RULES = dict.fromkeys(SCALARS, (scalar_of_sizes,)) | {
+    p.reshape_p: (reshape, scalar_of_sizes),
     p.gather_p: (gather,),
     p.dynamic_slice_p: (dynamic_slice,),
     p.while_p: (counted_loop,),

@@ -94,6 +94,10 @@ def test_a_promise_that_is_known_to_be_broken_stays():
     assert "gather" in rewritten(fun, sizes=({"s": 9, "t": 2, "u": 1},))
 
 
+def test_a_reshape_in_another_order_of_axes():
+    assert rewritten(lambda x, y: lax.reshape(x, (x.size,), (2, 0, 1))) == ["transpose", "reshape"]
+
+
 def test_an_integer_of_sizes_is_one_eqn():
     names = rewritten(lambda x, y: jnp.float32(jnp.maximum(x.shape[0] - 1, 0) * 2 + jnp.int32(x.shape[1])) * x)
     assert names.count("dim_as_value") == 1

@@ -1,10 +1,14 @@
 """Index maps against JAX, alone and composed, at symbolic sizes."""
 
+from itertools import product
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+import sod2jax as sod2
 from sod2jax.ir.box import Box
 from sod2jax.ir.expr import const, floordiv, mod, sym
 from sod2jax.lowering.body import Builder
@@ -35,6 +39,64 @@ POSITIVE = [env for env in SIZES if env["a"]]  # JAX's own reshape(-1) and rever
 )
 def test_moves(agrees, fun):
     agrees(fun, ["a, b"], SIZES)
+
+
+CONFIGS = [*product((-2, 0, 1), (-1, 0, 2), (0, 1, 2))]
+
+
+@pytest.mark.parametrize("first", CONFIGS, ids=str)
+def test_paddings(agrees, first):
+    second = CONFIGS[(7 * CONFIGS.index(first) + 3) % len(CONFIGS)]
+    agrees(
+        lambda x: lax.pad(x, jnp.float32(2), (first, second)) * 2,
+        ["a, b"],
+        [{"a": 3, "b": 5}, {"a": 17, "b": 4}, {"a": 4, "b": 33}],
+    )
+
+
+def test_paddings_by_sizes(agrees):
+    def padded(x, y):
+        n = y.shape[0]
+        return lax.pad(x, x[0, 0], ((n, 1, 0), (1 - n, n, 0))), lax.pad(x, x[0, 0], ((0, n, 1), (n, -1, 0)))
+
+    agrees(padded, ["a, b", "n"], [{"a": 3, "b": 5, "n": 2}, {"a": 9, "b": 33, "n": 7}, {"a": 1, "b": 2, "n": 1}])
+    agrees(lambda x: lax.pad(x, jnp.float32(2), ((1, 2, 1), (3, 0, 2))), ["a, b"], SIZES)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "bfloat16", "complex64"])
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: lax.pad(x, x[0, 0], ((1, -1, 1), (0, 2, 0))),
+        lambda x: jnp.concatenate([x, x[::-1], x[:1]]),
+        lambda x: jnp.stack([x, x], 1).reshape(-1),
+        lambda x: (x.T[::-1], jnp.tile(x, (1, 2)), jnp.split(x, [1, 4], 1)),
+    ],
+)
+def test_dtypes(fun, dtype):
+    x = (np.arange(15).reshape(3, 5) % 4).astype(jnp.dtype(dtype))
+    for found, want in zip(jax.tree.leaves(sod2.jit(fun)(x)), jax.tree.leaves(jax.jit(fun)(x)), strict=True):
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(want))
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_many_pieces(agrees, count, axis):
+    agrees(
+        lambda x, y: jnp.concatenate([x, y] * count, axis) + 1,
+        ["a, b", "a, b"],
+        [{"a": 3, "b": 5}, {"a": 0, "b": 4}, {"a": 1, "b": 1}],
+    )
+
+
+def test_pieces_of_different_sizes(agrees):
+    sizes = [{"a": 3, "b": 5, "c": 2}, {"a": 0, "b": 9, "c": 1}, {"a": 7, "b": 0, "c": 0}]
+    agrees(lambda x, y, z: jnp.concatenate([x, y * 2, z, y], 1), ["4, a", "4, b", "4, c"], sizes)
+
+
+def test_reshape_in_another_order(agrees):
+    agrees(lambda x: lax.reshape(x, (x.shape[2], 3 * x.shape[0]), (2, 0, 1)) * 1, ["a, 3, b"], SIZES)
+    assert sod2.jit(lambda: lax.reshape(jnp.arange(6).reshape(2, 3), (6,), (1, 0)))().tolist() == [0, 3, 1, 4, 2, 5]
 
 
 def test_reversal(agrees):

@@ -24,6 +24,7 @@ import jax
 from sod2jax import binding, compat, pipeline, stages
 from sod2jax.arguments import Arguments, Call
 from sod2jax.errors import CompileLimitError, SpecError
+from sod2jax.ir import text
 from sod2jax.options import Options, make_options
 from sod2jax.specs import Contract, Leaf, holds
 from sod2jax.trace import Signature, Traced, automatic_signature, contract_signature, fun_name, static_signature, trace
@@ -34,13 +35,17 @@ compat.register_exclusion(__file__)
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One version: its symbolic arguments, the guards that a call must meet, calls served, why and how long it compiled."""
+    """One version: its symbolic arguments, the guards that a call must meet, calls served, why and how long it compiled.
+
+    `islands` are the operations that XLA computes, for want of a rule: which, why, and the user's line.
+    """
 
     arguments: str
     guards: tuple[str, ...]
     hits: int
     why: str
     seconds: float
+    islands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class CacheInfo:
         for i, v in enumerate(self.versions, 1):
             lines.append(f"{i}. {v.arguments}: {v.hits} hit{'s' * (v.hits != 1)}, compiled in {v.seconds:.2f} s because {v.why}")
             lines.extend(f"     guard {g}" for g in v.guards)
+            lines.extend(f"     computed by XLA: {name}" for name in v.islands)
         return "\n".join(lines)
 
 
@@ -67,6 +73,7 @@ class _Compilation:
     traced: Traced
     why: str
     seconds: float = 0.0
+    islands: tuple[str, ...] = ()
     version: Any = None
 
     def fits(self, call: Call) -> bool:
@@ -145,7 +152,7 @@ class JitFunction(binding.Function):
     # -- the cache
 
     def cache_info(self) -> CacheInfo:
-        """Compilations so far, hits, and for every version its guards and why it was compiled."""
+        """Compilations so far, hits, and for every version its guards, why it was compiled and what of it XLA computes."""
         versions = tuple(
             VersionInfo(
                 arguments=describe(c.traced.inputs),
@@ -153,6 +160,7 @@ class JitFunction(binding.Function):
                 hits=max(c.version.hits - 1, 0),  # the call that compiled it is no hit
                 why=c.why,
                 seconds=c.seconds,
+                islands=c.islands,
             )
             for c in self._compilations
         )
@@ -213,7 +221,7 @@ class JitFunction(binding.Function):
         traced = self._trace(args, kwargs, call, signature)
         middle = time.perf_counter()
         executable = pipeline.compile(traced, self._options)
-        done = _Compilation(signature, traced, why)
+        done = _Compilation(signature, traced, why, islands=tuple(text.island_texts(executable.program)))
         done.version = stages.make_version(traced, executable, key, tag=done)
         done.seconds = time.perf_counter() - start
         log("Finished compiling %s in %.3f s (of which tracing %.3f s)", name, done.seconds, middle - start)
@@ -340,11 +348,12 @@ def jit(
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` takes it.
       static_argnums, static_argnames, donate_argnums, donate_argnames, keep_unused, inline: as in `jax.jit`.
       in_shardings, out_shardings: not supported yet.
-      compiler_options: `{"cpu": name}` compiles for another CPU than this machine's.
+      compiler_options: `{"cpu": name}` compiles for another CPU than this machine's; `{"islands": False}` refuses operations that
+        only XLA computes.
 
     Raises:
       errors.ShapeError (a TypeError) when called with a rank, dtype or size that breaks `shapes` or `constraints`.
-      errors.UnsupportedError for primitives that have no rule yet; nothing is computed then.
+      errors.UnsupportedError for what neither sod2jax nor XLA computes on a CPU; nothing is computed then.
     """
     if fun is _MISSING:  # used as a factory: all options are bound, the function comes later
         return functools.partial(jit, **{name: value for name, value in locals().items() if name != "fun"})

@@ -22,6 +22,7 @@ from sod2jax.options import Options, make_options
         ({"compiler_options": 3}, SpecError, "must be a dict"),
         ({"compiler_options": {"disable": "fusion"}}, SpecError, "a list of 'fusion', 'memory'"),
         ({"compiler_options": {"disable": ["sleep"]}}, SpecError, "a list of 'fusion', 'memory'"),
+        ({"compiler_options": {"islands": "no"}}, SpecError, "True or False"),
         ({"precision": "gigantic"}, SpecError, "precision='gigantic'"),
     ],
 )
@@ -37,6 +38,8 @@ def test_taken():
     options = make_options(backend="cpu", compiler_options={"cpu": "x86-64-v3", "disable": ["fusion"]})
     assert options.cpu == "x86-64-v3"
     assert options.disable == {"fusion"}
+    assert options.islands
+    assert not make_options(compiler_options={"islands": False}).islands
     assert hash(options) == hash(make_options(backend="cpu", compiler_options={"cpu": "x86-64-v3", "disable": ["fusion"]}))
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import Primitive
 
 import sod2jax as sod2
 from sod2jax import pipeline
@@ -48,8 +49,10 @@ def test_weights_are_parameters_and_lone_arrays_of_static_functions_are_not():
 
 
 def test_unsupported_primitives_are_named_with_their_line():
-    with pytest.raises(sod2.errors.UnsupportedError, match=r"`sort`.*test_pipeline\.py"):
-        sod2.jit(lambda x: jnp.sort(x) + 1)(jnp.ones(5))
+    mine = Primitive("mine")
+    mine.def_abstract_eval(lambda x: x)
+    with pytest.raises(sod2.errors.UnsupportedError, match=r"`mine`.*islands are off.*test_pipeline\.py"):
+        sod2.jit(lambda x: mine.bind(x) + 1, compiler_options={"islands": False})(jnp.ones(5))
 
 
 def test_disabled_parts_change_the_plan_and_not_the_result():

@@ -17,7 +17,7 @@ from sod2jax.analyse.liveness import Life, peak
 from sod2jax.ir.expr import Expr, const
 from sod2jax.ir.facts import Facts, beyond_ranges, ranges
 from sod2jax.ir.program import AnyStep, Branch, HostCall, Loop, Program, Step, blocks, walk
-from sod2jax.ir.text import host_text
+from sod2jax.ir.text import host_text, island_texts
 from sod2jax.ops._base import Dyn
 
 MOST = 12  # lines that a section shows of a long list
@@ -69,7 +69,8 @@ def explain(facts: Facts, program: Program | None = None, *, name: str = "", siz
     sections = [("Sizes", _sizes(facts, program)), ("Guards", _guards(program)), ("Operators by class", _classes(facts))]
     sections += [("Known from shapes alone", _values(facts)), ("Equalities that the program demands", _constraints(facts))]
     if program is not None:
-        sections += [("Plan", _plan(program)), ("Memory", _memory(program, sizes))]
+        sections += [("Plan", _plan(program)), ("Computed by XLA", shortened(island_texts(program)))]
+        sections += [("Memory", _memory(program, sizes))]
     return Report(f"sod2jax: {name}", tuple(Section(title, tuple(lines)) for title, lines in sections if lines))
 
 

@@ -138,6 +138,11 @@ def host_text(host: Host) -> str:
     return f"{host.name} ({host.kind}{': ' * bool(host.note)}{host.note})"
 
 
+def island_texts(program: Program) -> list[str]:
+    """What XLA computes in a Program, and why."""
+    return [f"{host.name}, {host.note}" for host in program.hosts if host.kind == "island"]
+
+
 def program_text(p: Program) -> str:
     """A Program as a listing: symbols, guards, slots and steps."""
     lines = [f"program {p.name}"]

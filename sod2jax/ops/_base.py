@@ -183,7 +183,7 @@ def defop(record: OpDef) -> OpDef:
 
 
 def of(prim) -> OpDef | None:
-    """The record of `prim`, or None: the compiler then refuses the eqn by name."""
+    """The record of `prim`, or None: XLA then computes the eqn."""
     return OPS.get(prim)
 
 

@@ -1,6 +1,7 @@
 """Which of JAX's primitives are served, and how: the table behind `sod2 ops`.
 
-* "native": loops, kernels and steps of our own. "library": a NumPy function at run time. "refused": UnsupportedError.
+* "native": loops, kernels and steps of our own. "library": a function of the process at run time. "island": XLA, at the
+  sizes of the call. "refused": UnsupportedError, or JAX's own error.
 * The primitives are JAX's own, found in its modules; the rest is read from the records.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from sod2jax import compat
 from sod2jax.ops._base import FAMILIES, OPS, OpDef
 
-HOW = ("native", "library", "refused")
+HOW = ("native", "library", "island", "refused")
 
 RULES = {  # fields of a record, in the order in which the compiler asks for them: (how, in words)
     "inner": ("native", "inlined"),
@@ -21,19 +22,32 @@ RULES = {  # fields of a record, in the order in which the compiler asks for the
     "nest": ("native", "loops of its own"),
     "control": ("native", "steps of the program"),
     "extern": ("native", "a kernel of the runtime"),
-    "host": ("library", "a NumPy function"),
+    "host": ("library", "a function of the process"),
 }
 
-REFUSED = {  # the start of the module that defines a primitive: why it has no record
-    "jax._src.lax.parallel": "communication between devices",
-    "jax._src.shard_map": "communication between devices",
-    "jax._src.custom_partitioning": "communication between devices",
-    "jax._src.cudnn": "a kernel for NVIDIA GPUs",
-    "jax._src.pallas": "part of a Pallas kernel",
-    "jax._src.state": "mutable references",
-    "jax._src.hijax": "types that users define (hijax)",
-    "jax.experimental.sparse": "sparse arrays",
-    "jax._src.export": "a serialized function",
+MUTABLE = ("native", "mutable arrays become values")
+
+WITHOUT_RECORD = {  # a primitive's name, or the start of the module that defines it: (how, why)
+    "pallas_call": ("island", "computed by XLA, if it is interpreted"),
+    "mpmd_map": ("refused", "computation on several devices"),
+    "new_ref": MUTABLE,
+    "empty_ref": MUTABLE,
+    "free_ref": MUTABLE,
+    "freeze": MUTABLE,
+    "accum_grad_in_ref": MUTABLE,
+    "create_token": ("refused", "a token is no array"),
+    "after_all": ("refused", "a token is no array"),
+    "custom_lin": ("refused", "a derivative that JAX itself cannot compute"),
+    "unreachable": ("refused", "a derivative that JAX itself cannot compute"),
+    "jax._src.state": MUTABLE,
+    "jax._src.lax.parallel": ("island", "communication between devices: inside of shard_map, which XLA computes"),
+    "jax._src.cudnn": ("refused", "a kernel for NVIDIA GPUs"),
+    "jax._src.pallas.mosaic_gpu": ("refused", "part of a kernel for NVIDIA GPUs"),
+    "jax._src.pallas.triton": ("refused", "part of a kernel for NVIDIA GPUs"),
+    "jax._src.pallas.mosaic": ("refused", "part of a kernel for TPUs"),
+    "jax._src.tpu_custom_call": ("refused", "a kernel for TPUs"),
+    "jax._src.pallas": ("refused", "part of a Pallas kernel"),
+    "jax._src.hijax": ("refused", "types that users define (hijax)"),
 }
 
 
@@ -60,10 +74,16 @@ def row(prim, module: str = "") -> Row:
     """The row of one primitive; `module` is where JAX defines it."""
     record = OPS.get(prim)
     if record is None:
-        why = next((text for start, text in REFUSED.items() if module.startswith(start)), "no rule yet")
-        return Row(prim.name, "refused", "", "", "", why)
+        how, why = without_record(prim, module)
+        return Row(prim.name, how, "", "", "", why)
     how, why = served(record)
     return Row(prim.name, how, record.dyn.name, record.mapping.name.lower().replace("_", "-"), family(prim), why)
+
+
+def without_record(prim, module: str) -> tuple[str, str]:
+    """(one of HOW, in words) of a primitive that has no record."""
+    known = (words for start, words in WITHOUT_RECORD.items() if prim.name == start or module.startswith(start))
+    return next(known, ("island", "computed by XLA"))
 
 
 def served(record: OpDef) -> tuple[str, str]:

@@ -40,10 +40,11 @@ def test_rows(prim, how, dyn, mapping, where):
     assert (found.how, found.dyn, found.mapping, found.family) == (how, dyn, mapping, where)
 
 
-def test_refused_ones_say_why():
+def test_what_has_no_record_says_why():
     table = {r.primitive: r for r in rows()}
-    assert table["psum"].why == "communication between devices"
-    assert row(Primitive("of_nobody")).why == "no rule yet"
+    assert (table["cudnn_fusion"].how, table["cudnn_fusion"].why) == ("refused", "a kernel for NVIDIA GPUs")
+    assert (table["psum"].how, table["new_ref"].how) == ("island", "native")
+    assert (row(Primitive("of_nobody")).how, row(Primitive("of_nobody")).why) == ("island", "computed by XLA")
 
 
 def test_a_library_function():

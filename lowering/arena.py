@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sod2jax.ir.expr import Expr, const
 from sod2jax.ir.loops import Kernel
-from sod2jax.ir.program import AnyStep, Branch, Extern, Loop, Slot, Step, uses, walk
+from sod2jax.ir.program import AnyStep, Branch, Extern, Loop, Output, Slot, Step, uses, walk
+from sod2jax.lowering.donate import cheap_copies, donors
 from sod2jax.plan import memory
 
 
@@ -22,6 +23,7 @@ class Placed:
     steps: tuple[AnyStep, ...]
     kernels: tuple[Kernel | Extern, ...]
     arena: Expr
+    donors: Mapping[int, int]  # of outputs: the inputs whose memory they may take
 
 
 class _Lives:
@@ -97,6 +99,8 @@ def place(
     kernels: Sequence[Kernel | Extern],
     overwritable: Mapping[int, Sequence[int]],
     samples: Sequence[Mapping[str, int]],
+    outputs: Sequence[Output] = (),
+    donated: Collection[int] = (),
     plain: bool = False,
 ) -> Placed:
     """Places the arena slots; with `plain` (memory planning disabled) each gets a place of its own."""
@@ -106,6 +110,12 @@ def place(
     position = {s: k for k, s in enumerate(numbers)}
     heirs = [] if plain else _heirs(slots, steps, lives, position, overwritable)
     over = {(numbers[a], numbers[b]) for a, b in heirs}
+    taken = donors(outputs, slots, steps, lives.loop, overwritable, donated)
+    inputs = {s.index: i for i, s in enumerate(slots) if s.kind == "input"}
+    given = {(inputs[d], outputs[o].slot) for o, d in taken.items() if outputs[o].slot is not None}
+    kernels = list(kernels)
+    steps = cheap_copies(steps, kernels, slots, given)
+    over |= given
     end = len(lives.loop)
     buffers = [memory.Buffer(slots[i].nbytes, 0 if plain else slots[i].first, end if plain else slots[i].last) for i in numbers]
     merged, owner = memory.share(buffers, heirs)
@@ -114,7 +124,7 @@ def place(
         slots[i] = replace(slots[i], offset=placement.offsets[owner[k]])
     table: dict[Kernel | Extern, int] = {}
     steps = tuple(_in_place(s, kernels, over, table) for s in steps)
-    return Placed(tuple(slots), steps, tuple(table), placement.arena if numbers else const(0))
+    return Placed(tuple(slots), steps, tuple(table), placement.arena if numbers else const(0), taken)
 
 
 def _heirs(slots, steps, lives: _Lives, position, overwritable) -> list[tuple[int, int]]:
@@ -137,7 +147,7 @@ def _heirs(slots, steps, lives: _Lives, position, overwritable) -> list[tuple[in
 
 
 def _in_place(step: AnyStep, kernels, over, table: dict) -> AnyStep:
-    """Kernels whose output lies over an input say so, since others assume that buffers do not overlap; kernels are numbered anew."""
+    """Kernels whose output lies over an input say so, since others assume that buffers do not overlap. Numbers them anew."""
     again = lambda block: tuple(_in_place(s, kernels, over, table) for s in block)
     match step:
         case Branch():

@@ -1,16 +1,16 @@
 """From pieces to the Program: steps with their slots, lifetimes, the arena's plan.
 
 * Equal kernels are kept once, and an operand that several anchors pack alike is packed once.
-* What depends on parameters alone lies in cached slots and is filled by prepare steps, which come first. What a loop computes from
-  its constants alone comes before the loop.
-* States of a loop lie in one slot each. A new state is written over the old one where nothing reads that any more; else into a slot
-  of its own, and the two change places.
+* What depends on parameters alone lies in cached slots and is filled by prepare steps, which come first. What a loop computes
+  from its constants alone comes before the loop.
+* States of a loop lie in one slot each. A new state is written over the old one where nothing reads that any more; else into a
+  slot of its own, and the two change places.
 * All branches write the same slots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -57,7 +57,7 @@ class Assembler:
         self.hosts: list[Host] = []
         self.kernels: dict[Kernel | Extern, int] = {}
         self.prepare: list[Step] = []
-        self.overwritable: dict[int, tuple[int, ...]] = {}  # slot: those that its kernel reads and it may lie over
+        self.overwritable: dict[int, tuple[int, ...]] = {}  # slot: those that its first writer reads and it may lie over
         self.depth: list[int] = []  # of the block that writes a slot; 0: main
         self.roots: dict[int, frozenset[int]] = {}  # slots of parameters and of what was prepared from them: which inputs
         self.packed: dict[object, int] = {}
@@ -163,7 +163,8 @@ class Assembler:
             tuple(sorted(needs)) if needs else (), describe(block.lowering.graph, piece),
         )  # fmt: skip
         (home.steps if needs is None else self.prepare).append(step)
-        self.overwritable[made[0]] = tuple(s for what, s in zip(lowered.reads, reads, strict=True) if what in lowered.inplace)
+        inplace = tuple(s for what, s in zip(lowered.reads, reads, strict=True) if what in lowered.inplace)
+        self.overwritable.setdefault(made[0], inplace)
 
     def home(self, block: Block, reads: Sequence[int]) -> tuple[Block, frozenset[int] | None]:
         """The outermost block that something invariant can stand in, and the inputs it is made of if it is made of parameters
@@ -243,9 +244,8 @@ class Assembler:
     def copy(self, to: int, source: int) -> Step:
         """Moves the contents of one slot to another of the same size."""
         bound, extent, work = copying(self.slots[to])
-        return Step(
-            self.kernels.setdefault(bound.kernel, len(self.kernels)), (source, to), bound.sizes, extent, work, const(0), source="copy"
-        )  # fmt: skip
+        number = self.kernels.setdefault(bound.kernel, len(self.kernels))
+        return Step(number, (source, to), bound.sizes, extent, work, const(0), source="copy")
 
 
 def extern(name: str, reads: Sequence[np.dtype], writes: Sequence[np.dtype], sizes: int) -> Extern:
@@ -261,17 +261,20 @@ def assemble(
     inputs: Sequence[Input],
     samples: Sequence[Mapping[str, int]],
     disable: frozenset[str] = frozenset(),
+    donated: Collection[int] = (),
     **rest,
 ) -> Program:
-    """The Program of `lowering`; `samples` are sizes to plan the arena for, the most important one last."""
+    """The Program of `lowering`; `samples` are sizes to plan the arena for, the most important one last; `donated` are
+    inputs whose memory outputs may take."""
     made = Assembler(lowering)
     steps = (*made.prepare, *made.main.steps)
     slots, steps, over, numbers = compact(made.slots, steps, list(made.kernels), made.overwritable)
-    placed = place(slots, steps, list(made.kernels), over, samples, "memory" in disable)
+    outputs = [_output(made, numbers, v) for v in lowering.graph.jaxpr.outvars]
+    placed = place(slots, steps, list(made.kernels), over, samples, outputs, donated, "memory" in disable)
     return Program(
         name=name,
         inputs=tuple(inputs),
-        outputs=tuple(_output(made, numbers, v) for v in lowering.graph.jaxpr.outvars),
+        outputs=tuple(replace(o, donor=placed.donors.get(i)) for i, o in enumerate(outputs)),
         slots=placed.slots,
         steps=placed.steps,
         kernels=tuple(k if isinstance(k, Extern) else replace(k, name=f"{k.name}_{i}") for i, k in enumerate(placed.kernels)),

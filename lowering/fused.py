@@ -78,7 +78,7 @@ class _Fusion:
         return Loop((step,), ceildiv(loop.length, const(CHUNK)), loop.counter, source=loop.source), bound
 
     def conditional(self) -> list[Stmt]:
-        """The condition, and, if it holds: body, condition, again while it holds. What is left in `pred` says whether to go on."""
+        """The condition, and, if it holds: body, condition, again while it holds. `pred` says in the end whether to go on."""
         test = self.block(self.loop.cond)
         pred = Load(self.name(self.loop.pred, written=True), ZERO, BOOL)
         again = (*self.block(self.loop.body), *self.swaps(), *self.block(self.loop.cond))

@@ -132,7 +132,8 @@ class Lowerer:
         if isinstance(form, Branch):
             taken = record.overwritten(eqn).items()
             states = {k: eqn.invars[x] for k, x in taken if heir.get(eqn.invars[x]) is eqn.outvars[k]}
-            return BranchPiece(group, form, self.bodies(graph, form, states, len(eqn.outvars)), frozenset(states), reads, group.outs)
+            bodies = self.bodies(graph, form, states, len(eqn.outvars))
+            return BranchPiece(group, form, bodies, frozenset(states), reads, group.outs)
         n = len(form.consts)
         states = form.body.jaxpr.invars[n : n + len(form.init)]
         body = separate(form.body, set(enumerate(states)))

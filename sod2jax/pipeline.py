@@ -46,7 +46,8 @@ class Executable:
             lowering = Lowerer(box, self.target, disable).lower(self.rewritten, parameters(traced))
         with self._timed("plan"):
             inputs = [Input(x.path, np.dtype(x.dtype), x.shape) for x in traced.inputs]
-            rest = {"symbols": traced.symbols, "guards": traced.guards(), "bounds": traced.bounds}
+            donated = [i for i, x in enumerate(traced.inputs) if x.donated]
+            rest = {"donated": donated, "symbols": traced.symbols, "guards": traced.guards(), "bounds": traced.bounds}
             self.program: Program = assemble(traced.name, lowering, inputs, samples(traced), disable, **rest)
         if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
             with self._timed("check"):

@@ -191,7 +191,7 @@ class Kernel:
     body: tuple[Stmt, ...]
 
 
-# Monoids of Init/Update, with their identity for a dtype. "set" keeps the last value: a register, for use outside of vector loops.
+# Monoids of Init/Update, with their identity for a dtype. "set" keeps the last value: a register, outside of vector loops.
 FOLDS = ("add", "mul", "max", "min", "and", "or", "xor", "set")
 
 # The closed set of scalar functions, by arity. Semantics are XLA's (NaN and signed-zero rules of min/max, wrapping integers,

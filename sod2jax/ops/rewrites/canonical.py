@@ -3,7 +3,6 @@
 * A convolution reads NHWC, HWIO and writes NHWC (any number of spatial axes), without padding, lhs dilation or batch groups:
   transposes, an explicit `pad` (holes are interior padding) and feature groups say the rest.
 * `split` and `unstack` become slices: one output per eqn, and unread pieces die.
-* A reshape that reads its operand in another order (`dimensions`) becomes a transpose and a reshape.
 """
 
 from __future__ import annotations
@@ -80,12 +79,6 @@ def unstack(cx, eqn):
     return pieces
 
 
-def reshape(cx, eqn):
-    if (order := eqn.params["dimensions"]) is None:
-        return None
-    return reshape_to(cx, transposed(cx, eqn.invars[0], order), eqn.outvars[0].aval.shape)
-
-
 def _along(cx, x, axis, begin, end, shape):
     """`x[begin:end]` along `axis`."""
     sizes = [expr_of(size) for size in x.aval.shape]
@@ -98,5 +91,4 @@ RULES = {
     p.conv_general_dilated_p: (conv_general_dilated,),
     compat.primitive("split"): (split,),
     compat.primitive("unstack"): (unstack,),
-    p.reshape_p: (reshape,),
 }

@@ -41,8 +41,7 @@ def bitcast_of_other_width(x, *, new_dtype, **_):
     if old > new:
         bits = lax.bitcast_convert_type(x, unsigned(old))
         places = lax.iota(unsigned(old), old // new) * np.array(new, unsigned(old))
-        parts = lax.shift_right_logical(bits[..., None], places)
-        return lax.bitcast_convert_type(lax.convert_element_type(parts, unsigned(new)), new_dtype)
+        return lax.bitcast_convert_type(lax.convert_element_type(bits[..., None] >> places, unsigned(new)), new_dtype)
     parts = lax.convert_element_type(lax.bitcast_convert_type(x, unsigned(old)), unsigned(new))
     bits = parts[..., 0]
     for k in range(1, new // old):
@@ -52,7 +51,7 @@ def bitcast_of_other_width(x, *, new_dtype, **_):
 
 def reduce_precision(b, out, index, x, *, exponent_bits, mantissa_bits, **_):
     """Rounds to nearest even in `mantissa_bits`, then what no exponent of `exponent_bits` reaches is infinite, or zero, denormals
-    included. NaN stays, unless there is no mantissa to say so."""
+    included. NaN stays."""
     value = read(x, index)
     if x.dtype.itemsize == 1:
         value = b.convert(value, F32)
@@ -84,7 +83,7 @@ def reduce_precision(b, out, index, x, *, exponent_bits, mantissa_bits, **_):
         under = b.op("le", here, b.const(bias - reduced << mantissa, word), dtype=BOOL)
         result = choose(over, op("or", zero, infinity), result)
         result = choose(under, zero, result)
-    result = choose(is_nan, bits if mantissa_bits else infinity, result)
+    result = choose(is_nan, bits, result)
     return b.convert(b.op("bitcast", result, dtype=dtype), out.dtype)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-import ml_dtypes
+import jax
 import numpy as np
 from jax import lax
 from jax.extend.core import primitives as p
@@ -21,7 +22,6 @@ from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
 Index = tuple[Expr, ...]
 BOOL, INT = np.dtype(bool), np.dtype(np.int64)
-ALGORITHM_DTYPES = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclass(frozen=True)
@@ -65,26 +65,10 @@ def dot_map(out, x, y, *, dimension_numbers, **_):
     )
 
 
-def accumulator(dtype):
-    """Products of narrow floats are summed in f32, as XLA does on CPUs."""
-    return np.dtype(np.float32) if "float" in dtype.name and dtype.itemsize <= 2 else dtype
-
-
 def product_fold(b, out, extents, factors):
-    """sum over `extents` of the product of both factors, in the accumulator's dtype, as `out.dtype`.
-
-    Factors of two dtypes are rounded to the result's first, unless both are floats of 8 bits: so JAX has it on CPUs.
-    """
-    dtype = accumulator(out.dtype)
-
-    def term(k):
-        x, y = factors(k)
-        if x.dtype != y.dtype and not x.dtype.itemsize == y.dtype.itemsize == 1:
-            x, y = b.convert(x, out.dtype), b.convert(y, out.dtype)
-        x, y = b.convert(x, dtype), b.convert(y, dtype)
-        return b.op("and" if dtype == BOOL else "mul", x, y, dtype=dtype)
-
-    return b.convert(b.fold("or" if dtype == BOOL else "add", dtype, extents, term), out.dtype)
+    """sum over `extents` of the product of both factors, all of one dtype (`in_one_dtype`)."""
+    fold, product = ("or", "and") if out.dtype == BOOL else ("add", "mul")
+    return b.fold(fold, out.dtype, extents, lambda k: b.op(product, *factors(k), dtype=out.dtype))
 
 
 def dot_general(b, out, index, x, y, *, dimension_numbers, **_):
@@ -94,15 +78,41 @@ def dot_general(b, out, index, x, y, *, dimension_numbers, **_):
     return product_fold(b, out, maps.k, lambda k: (x[maps.lhs(batch, m, k)], y[maps.rhs(batch, k, n)]))
 
 
-def by_algorithm(x, y, *, dimension_numbers, precision, preferred_element_type, **_):
-    """A `precision` that names dtypes is obeyed: BF16_BF16_F32 rounds the operands to bf16 and sums in f32."""
-    if not isinstance(precision, lax.DotAlgorithmPreset) or precision.name == "DEFAULT":
+def factor_dtypes(x, y, out, precision):
+    """What factors are rounded to, and in which dtype their products are summed, as JAX has it on CPUs.
+
+    Narrow floats are summed in f32. Factors of two dtypes are rounded to the result's, unless both are floats of 8 bits. A
+    `precision` that names an algorithm says which dtypes it takes, the first of which replaces others.
+    """
+    if isinstance(precision, lax.DotAlgorithmPreset) and precision.name != "DEFAULT":
+        left, right = _one_of(x, precision.supported_lhs_types), _one_of(y, precision.supported_rhs_types)
+        return left, right, _one_of(out, precision.supported_output_types(left, right))
+    narrow = "float" in out.name and out.itemsize <= 2
+    left, right = (x, y) if x == y or x.itemsize == y.itemsize == 1 else (out, out)
+    return left, right, np.dtype(np.float32) if narrow else out
+
+
+def _one_of(dtype, allowed):
+    return dtype if allowed is None or dtype in allowed else np.dtype(allowed[0])
+
+
+def in_one_dtype(prim, x, y, **params):
+    """The same of operands and result of one real dtype, conversions around it: that is what kernels multiply."""
+    out = jax.eval_shape(partial(prim.bind, **params), x, y).dtype
+    left, right, sums = factor_dtypes(x.dtype, y.dtype, out, params["precision"])
+    if sums.kind != "c" and x.dtype == y.dtype == left == right == sums == out:
         return NotImplemented
-    left, right, sums = (np.dtype(ALGORITHM_DTYPES[name]) for name in precision.name.split("_")[:3])
-    out = lax.dot_general(
-        lax.convert_element_type(x, left), lax.convert_element_type(y, right), dimension_numbers, preferred_element_type=sums
-    )
-    return lax.convert_element_type(out, preferred_element_type or np.result_type(x.dtype, y.dtype))
+    real = np.zeros((), sums).real.dtype if sums.kind == "c" else sums
+
+    def product(x, y):
+        x, y = (lax.convert_element_type(v, real) for v in (x, y))
+        return prim.bind(x, y, **{**params, "precision": None, "preferred_element_type": real})
+
+    x, y = lax.convert_element_type(x, left), lax.convert_element_type(y, right)
+    if sums.kind != "c":
+        return lax.convert_element_type(product(x, y), out)
+    re = product(x.real, y.real) - product(x.imag, y.imag)
+    return lax.convert_element_type(lax.complex(re, product(x.real, y.imag) + product(x.imag, y.real)), out)
 
 
 def conv_axes(dimension_numbers):
@@ -191,12 +201,12 @@ def conv_general_dilated(b, out, index, x, y, *, dimension_numbers, window_strid
 defop(
     OpDef(
         p.dot_general_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=dot_general, contraction=dot_map, cost=2, folds=True,
-        decompose=by_algorithm, solve=values.SOLVE.get("dot_general"),
+        decompose=partial(in_one_dtype, p.dot_general_p), solve=values.SOLVE.get("dot_general"),
     )
 )  # fmt: skip
 defop(
     OpDef(
         p.conv_general_dilated_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, pull=conv_general_dilated, contraction=conv_map, cost=2,
-        folds=True, solve=values.SOLVE["conv_general_dilated"],
+        folds=True, decompose=partial(in_one_dtype, p.conv_general_dilated_p), solve=values.SOLVE["conv_general_dilated"],
     )
 )  # fmt: skip

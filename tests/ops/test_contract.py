@@ -1,9 +1,12 @@
 """dot_general of every dimension numbering and convolutions of every shape, through the template and through plain folds."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+
+import sod2jax as sod2
 
 SIZES = [
     {"b": 2, "m": 5, "k": 7, "n": 9},
@@ -57,6 +60,52 @@ def test_other_dtypes(agrees, dtype):
     agrees(f, ("m, k", "k, n"), SIZES[:3], lambda r, s: r.integers(-5, 5, s).astype(np.float32), rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("y", [np.float32, np.float16, jnp.float8_e4m3fn, jnp.float8_e5m2])
+@pytest.mark.parametrize("x", [jnp.bfloat16, jnp.float8_e4m3fn])
+@pytest.mark.parametrize("out", [None, np.float32])
+def test_two_dtypes(agrees, x, y, out):
+    def f(a, c):
+        return lax.dot_general(a.astype(x), c.astype(y), (((1,), (0,)), ((), ())), preferred_element_type=out).astype(np.float32)
+
+    if out is None and np.dtype(x).itemsize == np.dtype(y).itemsize == 1:
+        return  # XLA sums these in 8 bits
+    agrees(f, ("m, k", "k, n"), SIZES[:2], rtol=2e-2, atol=0.3 if out is None else 1e-3)
+
+
+@pytest.mark.parametrize("name", ["DEFAULT", "F32_F32_F32"])
+def test_algorithms(agrees, name):
+    def f(x, y):
+        return lax.dot_general(x, y, (((1,), (0,)), ((), ())), precision=lax.DotAlgorithmPreset[name])
+
+    agrees(f, ("m, k", "k, n"), SIZES[:2], rtol=1e-4, atol=1e-4)
+
+
+def test_algorithms_that_round_their_operands():
+    """XLA takes them at some sizes only."""
+    x = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
+    half = x.astype(np.float16).astype(np.float64)
+    found = sod2.jit(lambda x: lax.dot(x, x, precision=lax.DotAlgorithmPreset.F16_F16_F16))(x)
+    np.testing.assert_allclose(found, half @ half, rtol=2e-3, atol=2e-3)
+
+
+def test_bytes_summed_in_words(agrees):
+    def f(x, y):
+        return lax.dot_general(x.astype(np.int8), y.astype(np.int8), (((1,), (0,)), ((), ())), preferred_element_type=np.int32)
+
+    agrees(f, ("m, k", "k, n"), SIZES, lambda r, s: r.integers(-128, 128, s).astype(np.float32))
+
+
+@pytest.mark.parametrize("equation", ["mk,kn->mn", "bmk,bkn->bmn"])
+def test_complex(agrees, equation):
+    def normal(rng, shape):
+        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+    shapes = ("b, m, k", "b, k, n") if equation[0] == "b" else ("m, k", "k, n")
+    agrees(lambda x, y: jnp.einsum(equation, x, y), shapes, SIZES + EMPTY, normal, rtol=1e-4, atol=1e-4)
+    agrees(lambda x, y: jnp.einsum(equation, x.real, y), shapes, SIZES[:2], normal, rtol=1e-4, atol=1e-4)
+    agrees(lambda x, y: jnp.conj(jnp.einsum(equation, x.real, y.imag) * 1j), shapes, SIZES[:2], normal, rtol=1e-4, atol=1e-4)
+
+
 def conv(x, w, strides=(1, 1), padding="SAME", dimensions=("NHWC", "HWIO", "NHWC"), **more):
     return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=dimensions, **more)
 
@@ -95,3 +144,11 @@ def test_conv_of_one_and_three_dimensions(agrees):
     agrees(waves, ("b, h, 8", "3, 8, 16"), [{"b": 1, "h": 9}, {"b": 3, "h": 32}], rtol=1e-4, atol=1e-4)
     agrees(lambda x, w: lax.conv_general_dilated(x, w, (1, 1, 1), "SAME"), ("1, 3, h, 5, w", "8, 3, 3, 3, 3"),
            [{"h": 4, "w": 5}], rtol=1e-4, atol=1e-4)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.complex64, np.int32])
+def test_convolutions_of_other_dtypes(agrees, dtype):
+    def f(x, w):
+        return conv(x.astype(dtype), w.astype(dtype))
+
+    agrees(f, ("b, h, w, 3", "3, 3, 3, 5"), [{"b": 1, "h": 5, "w": 6}, {"b": 2, "h": 1, "w": 3}], rtol=2e-2, atol=0.1)

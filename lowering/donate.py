@@ -1,9 +1,9 @@
 """Outputs that may take over the memory of donated inputs.
 
-* An output may lie over an input if nothing reads the input after the output's first write, or if that write's own kernel is the
-  last reader and reads each element before it writes it. The steps are right either way: the runtime knows whether the memory is
-  free.
-* Inputs take the first output of their size and dtype that fits, in order, as JAX pairs them; one that is handed back takes itself.
+* An output may lie over an input if nothing reads the input after the output's first write, or if that write's own kernel is
+  the last reader and reads each element before it writes it. The steps are right either way; whether the memory is free shows
+  at run time.
+* Inputs take the first output of their size and dtype that fits, in order, as JAX does. What is handed back takes itself.
 * A copy of a donated input into such an output is a copy of the runtime's own, which does nothing where both are one.
 """
 

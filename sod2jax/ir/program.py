@@ -147,9 +147,9 @@ class Branch:
 class Loop:
     """Runs `body` `length` times, or (`length` None) while `cond` leaves true in the bool scalar slot `pred`.
 
-    `counter`, if any, is an int64 scalar slot that holds the number of the iteration. After each iteration the two slots of each
-    pair in `swaps` change places: the first holds the loop's state, the second received the next one. They have equal bytes. After
-    the last iteration the state lies in the first slot's own memory.
+    `counter`, if any, is an int64 scalar slot that holds the number of the iteration. After each one the two slots of each
+    pair in `swaps` change places: the first holds the loop's state, the second received the next one. They have equal bytes.
+    After the last iteration the state lies in the first slot's own memory.
     """
 
     body: tuple[AnyStep, ...]

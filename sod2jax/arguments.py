@@ -109,6 +109,6 @@ def _leaf(fun: Callable, path: str, x: Any) -> Leaf:
             "non-array argument, and this argument was not marked as static using the static_argnums or static_argnames "
             "parameters of jax.jit."
         ) from None
-    if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended):
-        raise not_yet(f"argument {path!r} of dtype {aval.dtype}", remedy="Pass jax.random.key_data(key) and wrap it inside.")
+    if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended) and compat.element_shape(aval.dtype) is None:
+        raise not_yet(f"argument {path!r} of dtype {aval.dtype}")
     return Leaf(path, aval.dtype, tuple(aval.shape), aval.weak_type)

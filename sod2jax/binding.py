@@ -6,7 +6,9 @@ Import its classes from here, never from `sod2jax._runtime`: the module refuses 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +78,34 @@ def as_array(x) -> jax.Array:
         # Another layout is only undone by a computation; device_put would keep it.
         x = x if compat.is_row_major(x) else jnp.array(x, copy=True)
     return jax.device_put(compat.canonicalize_value(x), jax.sharding.SingleDeviceSharding(cpu_device()))
+
+
+# -- typed keys: to the runtime, nodes of a pytree around their words, as to jax.jit
+
+
+def tree_of_words(tree, dtypes):
+    """The pytree of arguments with leaves of these dtypes, as the runtime flattens it."""
+    if all(compat.element_shape(d) is None for d in dtypes):
+        return tree
+    leaves = [0 if compat.element_shape(d) is None else compat.key_array(d, 0) for d in dtypes]
+    return compat.dispatch_registry.flatten(jax.tree.unflatten(tree, leaves))[1]
+
+
+def tree_of_results(tree, dtypes):
+    """What the runtime builds the results with; the leaves are of these dtypes."""
+    return tree if all(compat.element_shape(d) is None for d in dtypes) else _TreeOfKeys(tree, tuple(dtypes))
+
+
+@dataclass(frozen=True)
+class _TreeOfKeys:
+    tree: Any
+    dtypes: tuple
+
+    def unflatten(self, leaves):
+        keys = (
+            x if compat.element_shape(d) is None else compat.key_array(d, x) for d, x in zip(self.dtypes, leaves, strict=True)
+        )
+        return self.tree.unflatten(keys)
 
 
 def _is_local(sharding) -> bool:

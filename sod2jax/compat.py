@@ -126,7 +126,10 @@ def canonicalize_value(x) -> Any:
 
 
 tracing_registry = _tree_util.tracing_registry
-"""The pytree registry that `jax.jit` flattens arguments with."""
+"""The pytree registry that `jax.jit` flattens arguments with when it traces."""
+
+dispatch_registry = _tree_util.dispatch_registry
+"""The one that it flattens arguments with when it calls: typed keys are nodes, their words leaves."""
 
 
 def broadcast_prefix(prefix, tree, is_leaf) -> list[Any]:
@@ -349,7 +352,7 @@ def runtime_names() -> dict[str, Any]:
     array = _jax.ArrayImpl
     return {
         "array_type": array,
-        "flatten": _tree_util.tracing_registry.flatten,
+        "flatten": _tree_util.dispatch_registry.flatten,
         "unsafe_buffer_pointer": array.unsafe_buffer_pointer,
         "is_deleted": array.is_deleted,
         "block_until_ready": array.block_until_ready,

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-import numpy as np
-
 from sod2jax import binding, rewrite
 from sod2jax.analyse import rdp
 from sod2jax.analyse.demands import demand
 from sod2jax.errors import not_yet
 from sod2jax.ir import check, text
+from sod2jax.ir.expr import as_expr
 from sod2jax.ir.facts import facts_text
 from sod2jax.ir.loops import Kernel
 from sod2jax.ir.program import Extern, Input, Program
@@ -45,7 +44,7 @@ class Executable:
         with self._timed("lower"):
             lowering = Lowerer(box, self.target, disable).lower(self.rewritten, parameters(traced))
         with self._timed("plan"):
-            inputs = [Input(x.path, np.dtype(x.dtype), x.shape) for x in traced.inputs]
+            inputs = [Input(x.path, x.dtype, tuple(map(as_expr, x.shape))) for x in (leaf.stored for leaf in traced.inputs)]
             donated = [i for i, x in enumerate(traced.inputs) if x.donated]
             rest = {"donated": donated, "symbols": traced.symbols, "guards": traced.guards(), "bounds": traced.bounds}
             self.program: Program = assemble(traced.name, lowering, inputs, samples(traced), disable, **rest)
@@ -113,13 +112,16 @@ def parameters(traced: Traced) -> frozenset[int]:
     """Inputs that look like weights: packed and prepared once, for as long as the same arrays come back.
 
     Where sizes are symbolic, every input of constant shape; else the leaves of containers, since a lone array is what a call is
-    about. A wrong guess costs the memory of the prepared buffers, and their preparation at each call.
+    about. A wrong guess costs the memory of the prepared buffers, and their preparation at each call. A typed key is none.
     """
     dynamic = bool(traced.symbols)
     return frozenset(
         i
         for i, x in enumerate(traced.inputs)
-        if not x.donated and all(size.value is not None for size in x.shape) and (dynamic or not x.path.isidentifier())
+        if not x.donated
+        and x.stored is x
+        and all(size.value is not None for size in x.shape)
+        and (dynamic or not x.path.isidentifier())
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -275,6 +275,12 @@ class Leaf:
 
     def __str__(self):
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+
+    @property
+    def stored(self) -> Leaf:
+        """The array as it lies in memory: of typed keys, their words."""
+        words = compat.element_shape(self.dtype)
+        return self if words is None else replace(self, dtype=np.dtype(np.uint32), shape=(*self.shape, *words))
 
 
 def check_rank_and_dtype(fun_name: str, spec: ShapeSpec, leaf: Leaf) -> None:

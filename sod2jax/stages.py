@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
-import numpy as np
 
 from sod2jax import binding, compat, pipeline
 from sod2jax.analyse.explain import Report, explain
@@ -154,9 +153,10 @@ class Compiled(Stage):
     def __init__(self, trace: Trace, options: Options, executable):
         self._trace, self._options, self._executable = trace, options, executable
         self._function = binding.Function(self._refuse, _refuse_tracers, canonicalize)
-        leaves = trace.inputs
+        leaves = [x.stored for x in trace.inputs]
+        tree = binding.tree_of_words(trace.in_tree, [x.dtype for x in trace.inputs])
         # Weak types do not matter to compiled code, and its configuration was settled when it was traced.
-        key = binding.Key(trace.in_tree, (), [x.dtype for x in leaves], [len(x.shape) for x in leaves], None, None)
+        key = binding.Key(tree, (), [x.dtype for x in leaves], [len(x.shape) for x in leaves], None, None)
         self._function.add(make_version(trace, executable, key))
 
     def __call__(self, *args, **kwargs):
@@ -273,7 +273,7 @@ def make_version(trace: Trace, executable, key, tag: object = None):
         executable.runtime,
         key,
         kept=list(trace.kept),
-        out_tree=trace.out_tree,
+        out_tree=binding.tree_of_results(trace.out_tree, [a.dtype for a in trace.out_avals]),
         out_weak_types=[bool(getattr(a, "weak_type", False)) for a in trace.out_avals],
         donated=[i for i, x in enumerate(trace.inputs) if x.donated],
         paths=[x.path for x in trace.inputs],
@@ -326,7 +326,7 @@ def _arena(program) -> Expr:
 
 
 def _nbytes(shape, dtype) -> Expr:
-    n = as_expr(np.dtype(dtype).itemsize)
+    n = as_expr(dtype.itemsize)
     for d in shape:
         n = n * d
     return n

@@ -223,10 +223,55 @@ def test_unused_arguments_may_vary_and_still_give_sizes():
 
 
 def test_leaves_that_no_call_can_read():
-    with pytest.raises(errors.UnsupportedError, match="argument 'x' of dtype key<fry>"):
-        sod2.jit(f)(jax.random.key(0))
     with pytest.raises(TypeError, match=r"ShapeDtypeStruct.*not a valid JAX type"):
         sod2.jit(f)(jax.ShapeDtypeStruct((3,), np.float32))
+
+
+KEY = jax.random.key(5)
+
+
+def draws(key, x):
+    first, second = jax.random.split(key)
+    return {"keys": (first, KEY), "x": x + jax.random.bits(second, x.shape), "n": jax.random.fold_in(KEY, x.shape[0])}
+
+
+def rows(keys):
+    step = lambda key, row: (jax.random.split(key)[1], (row, jax.random.uniform(row)))
+    last, rest = jax.lax.scan(step, keys[0], keys)
+    last = jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jax.random.split(c[1])[0]), (0, last))[1]
+    return jax.lax.cond(rest[1][0] > 0.5, lambda k: k, lambda k: jax.random.split(k)[0], last), rest
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_typed_keys_come_and_go(impl):
+    g, h = sod2.jit(draws, shapes=(None, "n")), sod2.jit(rows, shapes="n")
+    for n in (3, 1, 8):
+        key, x = jax.random.key(n, impl=impl), np.arange(n, dtype=np.uint32)
+        keys = jax.random.split(key, n)
+        for found, expected in ((g(key, x), jax.jit(draws)(key, x)), (h(keys), jax.jit(rows)(keys))):
+            assert jax.tree.structure(found) == jax.tree.structure(expected)
+            for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+                assert (type(a), a.dtype, a.shape) == (type(b), b.dtype, b.shape)
+                assert jnp.all(a == b)
+    assert g.cache_info().compiles == h.cache_info().compiles == 1
+
+
+def test_keys_of_another_type_are_another_version():
+    g = sod2.jit(lambda key: jax.random.bits(jax.random.wrap_key_data(key) if key.dtype == np.uint32 else key))
+    for key in (jax.random.PRNGKey(1), jax.random.key(1), jax.random.key(1, impl="rbg"), jax.random.key(2)):
+        g(key)
+    assert g.cache_info().compiles == 3
+    compiled = g.lower(jax.random.key(0)).compile()
+    assert compiled(jax.random.key(2)) == g(jax.random.key(2))
+    with pytest.raises(errors.ShapeError, match=r"compiled with key<fry>\[\] and called with key<rbg>\[\]"):
+        compiled(jax.random.key(2, impl="rbg"))
+    assert compiled.memory_analysis().argument_size_in_bytes == 8
+
+
+def test_donated_keys_are_gone():
+    key = jax.random.key(1)
+    sod2.jit(lambda key: jax.random.split(key)[0], donate_argnums=0)(key)
+    assert key.is_deleted()
 
 
 def test_constants_are_closed_over():

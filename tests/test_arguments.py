@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sod2jax.arguments import Arguments
-from sod2jax.errors import UnsupportedError
 
 
 def fun(params, x, n=3, *, scale=None):
@@ -92,9 +91,10 @@ def test_non_array_is_named_as_by_jax():
         Arguments(fun).read((1.0, 1 << 40), {})
 
 
-def test_typed_keys_are_refused_by_path():
-    with pytest.raises(UnsupportedError, match=r"argument \"params\['key'\]\" of dtype key<fry>"):
-        Arguments(fun).read(({"key": jax.random.key(0)}, 1.0), {})
+def test_typed_keys_are_leaves_that_lie_in_memory_as_words():
+    key, _ = Arguments(fun).read(({"key": jax.random.split(jax.random.key(0, impl="rbg"), 3)}, 1.0), {}).leaves
+    assert str(key) == "key<rbg>[3]"
+    assert str(key.stored) == "uint32[3,4]"
 
 
 def test_functions_without_a_signature():

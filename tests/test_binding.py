@@ -35,6 +35,18 @@ def test_constants_are_aligned(dtype, shape):
     np.testing.assert_array_equal(copy, constant)
 
 
+def test_trees_around_the_words_of_keys():
+    key = jax.random.key(0)
+    plain, mixed = jax.tree.structure({"a": 0, "b": (0,)}), jax.tree.structure({"a": 0, "b": (key,)})
+    dtypes = [np.dtype(np.float32), key.dtype]
+    assert binding.tree_of_words(plain, dtypes[:1] * 2) is plain
+    assert binding.tree_of_words(mixed, dtypes) == compat.dispatch_registry.flatten({"a": 0, "b": (key,)})[1]
+    assert binding.tree_of_results(plain, dtypes[:1] * 2) is plain
+    built = binding.tree_of_results(mixed, dtypes).unflatten([1.5, jax.random.key_data(key)])
+    assert built["a"] == 1.5
+    assert built["b"][0] == key
+
+
 def test_threads():
     count = binding.threads()
     try:

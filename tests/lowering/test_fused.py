@@ -1,0 +1,68 @@
+"""Small loops in one kernel: what goes in, what stays out, and what lives in registers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import sod2jax as sod2
+from sod2jax.ir.loops import Init, While
+from sod2jax.ir.program import Branch, Loop, walk
+
+
+def loop_of(f, *arguments):
+    p = sod2.jit(f).lower(*arguments)._executable.program
+    (loop,) = (s for s in walk(p.steps) if isinstance(s, Loop))
+    return p, loop
+
+
+def statements(kernel):
+    todo = list(kernel.body)
+    while todo:
+        s = todo.pop()
+        yield s
+        todo += getattr(s, "body", ())
+
+
+def test_scalars_live_in_registers():
+    f = lambda n, x: lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] * 0.5 + 1), (0, x))
+    p, loop = loop_of(f, np.int32(3), np.float32(1))
+    (step,) = loop.cond
+    kinds = [type(s) for s in statements(p.kernels[step.kernel])]
+    assert kinds.count(While) == 1
+    assert kinds.count(Init) >= 2
+
+
+def test_a_large_body_stays_a_list_of_steps():
+    x = np.ones(100_000, np.float32)
+    _, loop = loop_of(lambda x: lax.fori_loop(0, 3, lambda i, c: jnp.sin(c) + i, x), x)
+    assert loop.swaps or loop.body
+    assert "while" not in str(loop.body[0].source)
+
+
+FUNCTIONS = {
+    "counter": lambda x: lax.fori_loop(0, 100, lambda i, c: c + i * x, x),
+    "branch": lambda x: lax.fori_loop(0, 9, lambda i, c: lax.cond(i % 2 == 0, lambda c: c + x, lambda c: c * 0.5, c), x),
+    "switch": lambda x: lax.fori_loop(0, 9, lambda i, c: lax.switch(i % 4, [jnp.sin, lambda c: c, lambda c: c + i, jnp.abs], c), x),
+    "swap": lambda x: lax.fori_loop(0, 7, lambda i, c: (c[1], c[0] + i), (x, x * 2)),
+    "nested": lambda x: lax.fori_loop(0, 5, lambda i, c: lax.fori_loop(0, i, lambda j, d: d * 0.5 + j, c) + x, x),
+    "gather": lambda x: lax.fori_loop(0, 5, lambda i, c: c.at[i % c.size].add(c.ravel()[-1]) if c.ndim == 1 else c + i, x),
+    "while": lambda x: lax.while_loop(lambda c: jnp.max(jnp.abs(c)) < 50, lambda c: c * 1.5 + 0.1, x),
+    "sums": lambda x: lax.fori_loop(0, 5, lambda i, c: c / (1 + jnp.sum(c * c)), x),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4)])
+def test_agrees_with_jax(name, shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    f = FUNCTIONS[name]
+    for a, b in zip(jax.tree.leaves(sod2.jit(f)(x)), jax.tree.leaves(jax.jit(f)(x)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_branches_become_conditions():
+    p, loop = loop_of(FUNCTIONS["branch"], np.float32(1))
+    assert not any(isinstance(s, Branch) for s in walk(p.steps))
+    assert len(loop.body) == 1

@@ -4,8 +4,8 @@
   times, or while a condition holds.
 * A scan is a loop: its `xs` are constants of which the body reads row `counter`, its `ys` are states that nothing initialises,
   into which the body writes that row. So reading fuses with what uses a row, and no row is copied.
-* A `Branch` runs one of several bodies on the same operands. What some body hands through, result and operand, is one memory where
-  the operand is not needed afterwards: a gate that is closed costs nothing.
+* A `Branch` runs one of several bodies on the same operands. What some body hands through, result and operand, is one memory
+  where the operand is not needed afterwards: a gate that is closed costs nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, new_jaxpr_eqn, no_effects
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun, new_jaxpr_eqn, no_effects
 from jax.extend.core import primitives as p
 
 from sod2jax import compat
@@ -68,6 +69,26 @@ def while_loop(eqn: JaxprEqn) -> Loop:
     consts, body = without_literals(consts, body)
     cond_consts, cond = without_literals(cond_consts, params["cond_jaxpr"])
     return Loop(consts, tuple(init), body, cond=cond, cond_consts=cond_consts)
+
+
+def one_decision(*operands, cond_nconsts, cond_jaxpr, body_nconsts, body_jaxpr, **_):
+    """What `vmap` makes of a loop has a condition per row. It goes on while any holds; rows of which it does not hold stay."""
+    (decisions,) = cond_jaxpr.out_avals
+    if not decisions.shape:
+        return NotImplemented
+    n = cond_nconsts + body_nconsts
+    cond_consts, consts, init = operands[:cond_nconsts], operands[cond_nconsts:n], operands[n:]
+    axes = tuple(range(len(decisions.shape)))
+
+    def go_on(state):
+        return jaxpr_as_fun(cond_jaxpr)(*cond_consts, *state)[0]
+
+    def step(state):
+        rows = go_on(state)
+        news = jaxpr_as_fun(body_jaxpr)(*consts, *state)
+        return [lax.select_n(lax.broadcast_in_dim(rows, x.shape, axes), x, new) for x, new in zip(state, news, strict=True)]
+
+    return lax.while_loop(lambda state: lax.reduce_or(go_on(state), axes), step, list(init))
 
 
 def scan(eqn: JaxprEqn) -> Loop:
@@ -159,6 +180,6 @@ def _handed_through(eqn: JaxprEqn) -> Mapping[int, int]:
 
 defop(OpDef(read_p, Dyn.ISDOS, Edge.ONE_TO_ONE, pull=read_row, moves=True))
 defop(OpDef(write_p, Dyn.ISDOS, Edge.ONE_TO_ONE, nest=write_row, overwrites={0: 0}))
-defop(OpDef(p.while_p, Dyn.EDO, Edge.MANY_TO_MANY, control=while_loop, overwrites=_states_of_while))
+defop(OpDef(p.while_p, Dyn.EDO, Edge.MANY_TO_MANY, decompose=one_decision, control=while_loop, overwrites=_states_of_while))
 defop(OpDef(p.scan_p, Dyn.ISDOS, Edge.MANY_TO_MANY, control=scan, overwrites=_states_of_scan))
 defop(OpDef(p.cond_p, Dyn.ISDOS, Edge.MANY_TO_MANY, control=branch, overwrites=_handed_through, spares=True))

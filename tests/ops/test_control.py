@@ -60,6 +60,17 @@ def test_while(agrees, rows):
     agrees(f, ("", f"{rows}"), [{}, {}], make=[integer(0, 20), lambda rng, shape: rng.standard_normal(shape).astype(np.float32)])
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_condition_per_row(agrees, axis):
+    def one(x, limits):
+        return lax.while_loop(lambda c: c[0] < limits[0], lambda c: (c[0] + 1, c[1] * 2 + limits), (0, x))
+
+    def f(x, limits):
+        return jax.vmap(one, (axis, 0))(x, limits)
+
+    agrees(f, ("n, 3" if axis == 0 else "3, n", "n, 3"), SIZES, make=integer(0, 6))
+
+
 def test_a_condition_on_contents(agrees):
     agrees(lambda x: lax.while_loop(lambda y: jnp.sum(jnp.abs(y)) > 1.0, lambda y: y * 0.5, x), ("n, 3",), SIZES)
 

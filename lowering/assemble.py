@@ -21,7 +21,7 @@ from sod2jax.ir.loops import Buffer, Kernel
 from sod2jax.ir.program import AnyStep, Branch, Extern, Host, HostCall, Input, Loop, Output, Program, Slot, Step
 from sod2jax.lowering.anchors import Panels
 from sod2jax.lowering.arena import place
-from sod2jax.lowering.fused import fused
+from sod2jax.lowering.fused import choosing, fused
 from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, LoopPiece, Lowering, What
 from sod2jax.lowering.states import compact, copying, merge_states, renumbered
 from sod2jax.plan.graph import Graph
@@ -218,10 +218,21 @@ class Assembler:
         source = str(graph.eqns[piece.group.whole].primitive)
         condition = tuple(test.steps) if test is not None else ()
         step = Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), source)
-        if (one := fused(step, list(self.kernels), self.slots)) is not None:
-            step, bound = one
-            step = renumbered(step, len(self.kernels), self.kernels.setdefault(bound.kernel, len(self.kernels)))
-        block.steps.append(step)
+        block.steps.append(self.small_or_large(block, step))
+
+    def small_or_large(self, block: Block, loop: Loop) -> AnyStep:
+        """The loop as one kernel where its iterations are small; both ways where sizes decide."""
+        if (one := fused(loop, list(self.kernels), self.slots)) is None:
+            return loop
+        small, bound, work = one
+        small = renumbered(small, len(self.kernels), self.kernels.setdefault(bound.kernel, len(self.kernels)))
+        if work.value is not None:
+            return small
+        choice, zero = choosing(work), const(0)
+        index = self.add("arena", np.dtype(bool), (), const(1), "small", depth=block.depth)
+        number = self.kernels.setdefault(choice.kernel, len(self.kernels))
+        block.steps.append(Step(number, (index,), choice.sizes, const(1), zero, zero, source="is small"))
+        return Branch(index, ((loop,), (small,)), loop.source)
 
     def branch(self, block: Block, piece: BranchPiece) -> None:
         form = piece.branch

@@ -3,6 +3,7 @@
 * A step costs some tens of nanoseconds besides its work. Where an iteration does less than that, the loop runs in machine code.
 * Steps' kernels keep their order and their buffers, so that what one writes the next reads: no schedule changes, only who calls.
 * A kernel runs at most CHUNK iterations per call, so that the runtime can be interrupted, and goes on where it was.
+* Where sizes decide whether an iteration is small, there are both: a loop of steps, and one of a kernel; sizes choose at run time.
 """
 
 from __future__ import annotations
@@ -25,24 +26,29 @@ BOOL, INT = np.dtype(bool), np.dtype(np.int64)
 ZERO = const(0)
 
 
-def fused(loop: Loop, kernels: Sequence[Kernel | Extern], slots: Sequence[Slot]) -> tuple[Loop, Bound] | None:
-    """`loop` with one kernel as its body (number `len(kernels)`), and that kernel; None if it does too much, or something else
-    than kernels."""
+def fused(loop: Loop, kernels: Sequence[Kernel | Extern], slots: Sequence[Slot]) -> tuple[Loop, Bound, Expr] | None:
+    """`loop` with one kernel as its body (number `len(kernels)`), that kernel, and the work of an iteration; None if it does too
+    much at any size, or something else than kernels."""
     steps = list(walk((*loop.cond, *loop.body)))
-    if not 0 < len(steps) <= MOST or not all(_is_small(s, kernels) for s in steps):
+    if not 0 < len(steps) <= MOST or not all(isinstance(s, Branch) or _is_plain(s, kernels) for s in steps):
         return None
-    return _Fusion(loop, kernels, slots).result()
+    work = const(0)
+    for s in steps:
+        work = work + (s.work if isinstance(s, Step) else 0)
+    if work.value is not None and work.value > LARGEST:
+        return None
+    return *_Fusion(loop, kernels, slots).result(), work
 
 
-def _is_small(step: AnyStep, kernels) -> bool:
-    match step:
-        case Branch():
-            return True
-        case Step():
-            kernel = kernels[step.kernel]
-            small = step.work.value is not None and step.work.value <= LARGEST and not step.prepare
-            return small and isinstance(kernel, Kernel) and not kernel.locals and not _calls(kernel.body)
-    return False
+def _is_plain(step: AnyStep, kernels) -> bool:
+    kernel = kernels[step.kernel] if isinstance(step, Step) and not step.prepare else None
+    return isinstance(kernel, Kernel) and not kernel.locals and not _calls(kernel.body)
+
+
+def choosing(work: Expr) -> Bound:
+    """A kernel that says whether an iteration of so much work is small."""
+    small = Op("le", (Index(work, INT), Const(LARGEST, INT)), BOOL)
+    return canonical(Kernel("choose", (Buffer("out", BOOL, "w"),), (), (), "_once", const(1), (Store("out", ZERO, small),)))
 
 
 def _calls(stmts) -> bool:

@@ -44,7 +44,9 @@ def test_a_large_body_stays_a_list_of_steps():
 FUNCTIONS = {
     "counter": lambda x: lax.fori_loop(0, 100, lambda i, c: c + i * x, x),
     "branch": lambda x: lax.fori_loop(0, 9, lambda i, c: lax.cond(i % 2 == 0, lambda c: c + x, lambda c: c * 0.5, c), x),
-    "switch": lambda x: lax.fori_loop(0, 9, lambda i, c: lax.switch(i % 4, [jnp.sin, lambda c: c, lambda c: c + i, jnp.abs], c), x),
+    "switch": lambda x: lax.fori_loop(
+        0, 9, lambda i, c: lax.switch(i % 4, [jnp.sin, lambda c: c, lambda c: c + i, jnp.abs], c), x
+    ),
     "swap": lambda x: lax.fori_loop(0, 7, lambda i, c: (c[1], c[0] + i), (x, x * 2)),
     "nested": lambda x: lax.fori_loop(0, 5, lambda i, c: lax.fori_loop(0, i, lambda j, d: d * 0.5 + j, c) + x, x),
     "gather": lambda x: lax.fori_loop(0, 5, lambda i, c: c.at[i % c.size].add(c.ravel()[-1]) if c.ndim == 1 else c + i, x),
@@ -66,3 +68,23 @@ def test_branches_become_conditions():
     p, loop = loop_of(FUNCTIONS["branch"], np.float32(1))
     assert not any(isinstance(s, Branch) for s in walk(p.steps))
     assert len(loop.body) == 1
+
+
+def test_sizes_choose_between_one_kernel_and_steps():
+    f = sod2.jit(lambda x: lax.fori_loop(0, 50, lambda i, c: jnp.sin(c) + i, x), shapes=("n",))
+    for n in (0, 1, 7, 100, 5000):
+        x = np.linspace(-1, 1, n, dtype=np.float32)
+        np.testing.assert_allclose(
+            f(x), jax.jit(lambda x: lax.fori_loop(0, 50, lambda i, c: jnp.sin(c) + i, x))(x), rtol=1e-4, atol=1e-4
+        )
+    program = f.lower(x)._executable.program
+    (branch,) = (s for s in program.steps if isinstance(s, Branch))
+    assert [len(list(walk(b))) for b in branch.branches][1] <= 2
+
+
+@pytest.mark.parametrize("n", [0, 1, 65_535, 65_536, 65_537, 150_000])
+def test_chunks(n):
+    f = sod2.jit(lambda x: lax.scan(lambda c, a: (c + a, c), 0, x), shapes=("n",))
+    total, sums = f(np.ones(n, np.int32))
+    assert total == n
+    np.testing.assert_array_equal(sums, np.arange(n))

@@ -98,8 +98,14 @@ class Emitter(MemoryEmitter):
 
     # Statements.
     def body(self, stmts):
-        for s in stmts:
-            self.STATEMENTS[type(s)](self, s)
+        left = list(reversed(stmts))
+        while left:
+            s = left.pop()
+            if left and isinstance(s, ir.Store) and isinstance(left[-1], ir.Store) and self.side_by_side(s, left[-1]):
+                where = None if s.where is None else self.value(s.where)
+                self.store_both(s.buffer, s.offset, self.value(s.value), self.value(left.pop().value), where)
+            else:
+                self.STATEMENTS[type(s)](self, s)
 
     def _for(self, s: ir.For):
         if self.varies(s.extent):

@@ -289,6 +289,7 @@ def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
     by the same task.
 
     So every read must come before every store to its element: earlier in the same loop, or in an earlier loop over the same row.
+    The two parts of a complex number count as one element.
     """
     places = list(enumerate(_places(body, ())))
     stores = [(time, loops, s.offset) for time, (loops, s) in places if isinstance(s, Store) and s.buffer == out]
@@ -297,9 +298,9 @@ def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
         if time > then:
             return False
         if around == loops:
-            return at == offset
+            return at == offset or _whole(at) == _whole(offset)
         same_row = around and loops and loops[-1] not in around and around[:-1] == loops[:-1]
-        return bool(same_row) and at.subs({around[-1]: sym(loops[-1])}) == offset
+        return bool(same_row) and _whole(at.subs({around[-1]: sym(loops[-1])})) == _whole(offset)
 
     return all(
         before(time, around, load.offset, *store)
@@ -309,6 +310,12 @@ def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
         if load.buffer == name
         for store in stores
     )
+
+
+def _whole(offset: Expr) -> Expr:
+    """The even offset of a pair that `offset` belongs to, where the loops go by pairs."""
+    number = sum(c for monomial, c in offset.terms if not monomial)
+    return offset - number % 2 if all(c % 2 == 0 for monomial, c in offset.terms if monomial) else offset
 
 
 def _places(stmts, loops: tuple[str, ...]):

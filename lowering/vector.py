@@ -1,6 +1,7 @@
 """Loads and stores of vectors, by how the offset moves with the lanes.
 
 * Stride 1: one vector load or store; -1: the same, reversed; 0: a scalar, splatted; any other: gather and scatter.
+* Stride 2 of a whole vector is two loads and a shuffle; two stores side by side at stride 2, the parts of complex numbers, are one.
 * The mask of a partial vector and a varying `where` are and-ed into one mask; masked-off lanes touch no memory and load zero.
 * A scalar access under a `where` goes to a harmless address instead of branching: a constant of zeros, or a sink on the stack.
 * An invariant load of a buffer that the kernel never writes is placed before the innermost loop, which then runs at least once.
@@ -9,6 +10,7 @@
 from __future__ import annotations
 
 from sod2jax.ir.expr import Expr
+from sod2jax.ir.loops import Const, Ref, Store
 from sod2jax.lowering.emit import Lanes, Type
 from sod2jax.lowering.indices import IndexEmitter, Val
 from sod2jax.lowering.scalar_ops import decode, encode
@@ -64,11 +66,22 @@ class MemoryEmitter(IndexEmitter):
                 f"call {vt} @llvm.masked.load.{m.suffix(type.mem)}.p0(ptr align {type.size} {pointer}, "
                 f"{m.vt('i1')} {mask}, {vt} zeroinitializer)"
             )
+        if stride == 2 and mask == TRUE:
+            return self._load_every_second(m, type, buffer, offset + 2 * p * m.n)
         pointers = self._pointers(m, type, buffer, offset, p)
         return m.ins(
             f"call {vt} @llvm.masked.gather.{m.suffix(type.mem)}.{m.suffix('ptr')}({m.vt('ptr')} align {type.size} {pointers}, "
             f"{m.vt('i1')} {mask}, {vt} zeroinitializer)"
         )
+
+    def _load_every_second(self, m: Lanes, type: Type, buffer: str, offset: Expr) -> str:
+        """By two vectors, the second of which ends with the last element: nothing behind that is read."""
+        vt, n = m.vt(type.mem), m.n
+        low, high = (
+            m.ins(f"load {vt}, ptr {self.address(buffer, at)[0]}, align {type.size}") for at in (offset, offset + (n - 1))
+        )
+        lanes = ", ".join(f"i32 {k if k < n else k + 1}" for k in range(0, 2 * n, 2))
+        return m.ins(f"shufflevector {vt} {low}, {vt} {high}, <{n} x i32> <{lanes}>")
 
     def _load_one(self, m: Lanes, type: Type, buffer: str, offset: Expr, mask: str) -> str:
         """The same element for all lanes that want it."""
@@ -91,6 +104,43 @@ class MemoryEmitter(IndexEmitter):
             m = self.lanes(v.n)
             self._store_part(m, type, buffer, offset, p, encode(m, type, self.part(value, p)), self._mask(m, p, where))
 
+    def side_by_side(self, first: Store, second: Store) -> bool:
+        """Whether two stores fill every place of a line of a vector loop between them."""
+        return (
+            self.vectors is not None
+            and first.buffer == second.buffer
+            and first.where == second.where
+            and second.offset == first.offset + 1
+            and self._constant_stride(first.offset) == 2
+            and all(isinstance(s.value, (Ref, Const)) for s in (first, second))
+        )
+
+    def store_both(self, buffer: str, offset: Expr, low: Val, high: Val, where: Val | None):
+        """Two values at `offset` and behind it."""
+        type, _ = self.pointers[buffer]
+        for p in range(self.vectors.parts):
+            m = self.lanes(self.vectors.n)
+            a, b = (encode(m, type, self.part(x, p)) for x in (low, high))
+            both, mask = self._zip(m, type.mem, a, b), self._mask(m, p, where)
+            wide = Lanes(m.names, m.scope, 2 * m.n, m.target)
+            pointer, _ = self.address(buffer, offset + 2 * p * m.n)
+            self._store_line(wide, type, both, pointer, mask if mask == TRUE else self._zip(m, "i1", mask, mask))
+
+    def _zip(self, m: Lanes, s: str, a: str, b: str) -> str:
+        """a0, b0, a1, b1, ..."""
+        lanes = ", ".join(f"i32 {k}, i32 {k + m.n}" for k in range(m.n))
+        return m.ins(f"shufflevector {m.vt(s)} {a}, {m.vt(s)} {b}, <{2 * m.n} x i32> <{lanes}>")
+
+    def _store_line(self, m: Lanes, type: Type, x: str, pointer: str, mask: str):
+        vt = m.vt(type.mem)
+        if mask == TRUE:
+            m.do(f"store {vt} {x}, ptr {pointer}, align {type.size}")
+            return
+        m.do(
+            f"call void @llvm.masked.store.{m.suffix(type.mem)}.p0({vt} {x}, ptr align {type.size} {pointer}, "
+            f"{m.vt('i1')} {mask})"
+        )
+
     def _store_scalar(self, type: Type, buffer: str, offset: Expr, value: Val, where: Val | None):
         m = self.lanes()
         pointer, _ = self.address(buffer, offset)
@@ -102,14 +152,7 @@ class MemoryEmitter(IndexEmitter):
     def _store_part(self, m: Lanes, type: Type, buffer: str, offset: Expr, p: int, x: str, mask: str):
         vt = m.vt(type.mem)
         if self._constant_stride(offset) == 1:
-            pointer, _ = self.address(buffer, offset + p * m.n)
-            if mask == TRUE:
-                m.do(f"store {vt} {x}, ptr {pointer}, align {type.size}")
-                return
-            m.do(
-                f"call void @llvm.masked.store.{m.suffix(type.mem)}.p0({vt} {x}, ptr align {type.size} {pointer}, "
-                f"{m.vt('i1')} {mask})"
-            )
+            self._store_line(m, type, x, self.address(buffer, offset + p * m.n)[0], mask)
             return
         pointers = self._pointers(m, type, buffer, offset, p)
         m.do(

@@ -1,5 +1,8 @@
 """Loads and stores of every stride, masked and not, gathers and scatters, against the interpreter."""
 
+import ctypes
+import mmap
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from sod2jax.ir.loops import (
     Ref,
     Store,
 )  # fmt: skip
-from sod2jax.lowering import targets
+from sod2jax.lowering import jit, targets
 
 HOST = targets.host()
 
@@ -75,3 +78,36 @@ def test_scatter_and_gather_by_index(target, oracle):
                 at = rng.permutation(40)[:size].astype(index)
                 data = {"x": oracle.values(dtype, 30, rng), "at": at, "y": np.zeros(61, dtype)}
                 oracle.check(kernel, data, {"n": size}, target)
+
+
+def test_two_stores_side_by_side_are_one(target, oracle):
+    rng = np.random.default_rng(6)
+    for dtype in (F32, F64, BF16):
+        for where in (None, Op("lt", (Load("w", v, I32), Const(1, I32)), BOOL)):
+            parts = [Let(name, Load("x", 2 * v + k, dtype)) for k, name in enumerate("ab")]
+            stores = [Store("y", 2 * v + k, Ref(name, dtype), where) for k, name in enumerate("ba")]
+            buffers = (Buffer("x", dtype, "r"), Buffer("w", I32, "r"), Buffer("y", dtype, "rw"))
+            kernel = Kernel("swap", buffers, ("n",), (), "i", const(1), (For("v", n, (*parts, *stores), "vector"),))
+            for size in SIZES:
+                data = {"x": oracle.values(dtype, 2 * size, rng), "w": rng.integers(0, 2, size).astype(I32)}
+                oracle.check(kernel, {**data, "y": oracle.values(dtype, 2 * size, rng)}, {"n": size}, target)
+
+
+def test_every_second_element_without_the_one_behind(target, oracle):
+    """A page that cannot be read lies behind the last element."""
+    rng = np.random.default_rng(7)
+    with mmap.mmap(-1, 2 * mmap.PAGESIZE) as memory:
+        end = np.frombuffer(memory, np.uint8)
+        start = end.ctypes.data
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + mmap.PAGESIZE), mmap.PAGESIZE, 0) == 0
+        for size in (16, 64, 128):
+            x = end[: mmap.PAGESIZE].view(F32)[-(2 * size - 1) :]
+            x[:] = rng.standard_normal(x.size)
+            body = (For("v", n, (Store("y", v, Load("x", 2 * v, F32)),), "vector"),)
+            kernel = Kernel("half", (Buffer("x", F32, "r"), Buffer("y", F32, "w")), ("n",), (), "i", const(1), body)
+            y = np.zeros(size, F32)
+            compiled = jit.compile([kernel], target)
+            jit.call(kernel, compiled.addresses[0], {"x": x, "y": y}, {"n": size})
+            np.testing.assert_array_equal(y, x[::2])
+        ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + mmap.PAGESIZE), mmap.PAGESIZE, 3)
+        del end, x

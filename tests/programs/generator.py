@@ -1,0 +1,77 @@
+"""The generator of random programs: every kind of line, and how often it is drawn."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable
+from itertools import accumulate
+
+import numpy as np
+from programs.control import Control
+from programs.elementwise import Elementwise
+from programs.folds import Folds
+from programs.movement import Movement
+from programs.numbers import Numbers
+from programs.products import Products
+from programs.terms import A, B, Program
+from programs.updates import Updates
+
+from sod2jax.ir.expr import const
+
+LEAST, MOST = 5, 40  # lines
+
+# How often each kind of line is drawn, relative to the others.
+WEIGHTS = {
+    "unary": 8, "exact_unary": 6, "binary": 10, "divide": 2, "compare": 4, "logical": 2, "select": 4, "convert": 5, "size": 2,
+    "iota": 2, "integer": 4, "bits": 2, "complex": 1, "complex_unary": 2, "complex_dot": 1, "random": 1,
+    "broadcast": 4, "reshape": 6, "transpose": 6, "slice": 4, "pad": 4, "concatenate": 4, "tile": 1, "take": 3,
+    "gather": 2, "take_along": 2, "scatter": 3, "write": 2, "dynamic_slice": 2, "dynamic_update": 2, "segments": 1,
+    "reduce": 6, "arg": 2, "normalise": 4, "running": 3, "sort": 2, "sort_by_key": 1, "top": 1, "count": 1,
+    "dot": 6, "dense": 5, "conv": 3, "pool": 2,
+    "cond": 2, "switch": 1, "fori": 2, "while": 1, "scan": 2, "map": 1,
+}  # fmt: skip
+INPUTS = ["float32"] * 6 + ["int32"] * 2 + ["bool", "bfloat16", "float16", "int8", "uint8", "uint32", "complex64"]
+
+
+class Generator(Elementwise, Movement, Folds, Products, Updates, Numbers, Control):
+    """Draws programs: `Generator(below).program()`."""
+
+    names = tuple(WEIGHTS)
+    places = tuple(accumulate(WEIGHTS.values()))
+
+    def step(self):
+        """One more line, or None where the one drawn does not fit."""
+        kind = self.names[bisect(self.places, self.below(self.places[-1]))]
+        return getattr(self, f"op_{kind}")()
+
+    def program(self) -> Program:
+        self.input((A, B), exact=self.chance(0.5))
+        shapes = [
+            (A, B),
+            (B,),
+            (A,),
+            (),
+            (A, B, const(8)),
+            (B, const(16)),
+            (const(8), A),
+            (A, const(4), const(4)),
+            (const(5), const(6)),
+        ]
+        for _ in range(self.below(4)):
+            self.input(self.one(shapes), self.one(INPUTS), self.chance(0.5))
+        wanted = LEAST + self.below(MOST - LEAST + 1)
+        for _ in range(3 * wanted):
+            if len(self.lines) >= wanted:
+                break
+            self.step()
+        used = {name for line in self.lines for name in line.uses}
+        outputs = [line.term.name for line in self.lines if line.term.name not in used][-4:]
+        if self.chance(0.3) and self.lines:
+            outputs.append(self.one(self.lines).term.name)
+        return Program(tuple(self.inputs), tuple(self.lines), tuple(outputs or ["x0"])).cut()
+
+
+def seeded(seed: int) -> Callable[[int], int]:
+    """Choices of a seeded generator."""
+    rng = np.random.default_rng(seed)
+    return lambda n: int(rng.integers(n))

@@ -36,7 +36,8 @@ def monoid(closed: ClosedJaxpr) -> str | None:
     if len(jaxpr.eqns) != 1 or len(jaxpr.invars) != 2:
         return None
     (eqn,) = jaxpr.eqns
-    if list(eqn.outvars) != list(jaxpr.outvars) or {*eqn.invars} != {*jaxpr.invars} or len(eqn.invars) != 2:
+    of_both = len(eqn.invars) == 2 and all(v in eqn.invars for v in jaxpr.invars)
+    if not of_both or list(eqn.outvars) != list(jaxpr.outvars):
         return None
     fold = FOLDS.get(eqn.primitive)
     return fold if fold == "add" or jaxpr.outvars[0].aval.dtype.kind != "c" else None  # accumulators are real
@@ -78,7 +79,7 @@ def running_fold(
     element: Callable[[tuple[Expr, ...], tuple[Expr, ...]], tuple[Value | None, list[Value]]],
     closed: ClosedJaxpr,
 ) -> None:
-    """outs[index] = `closed` over all k below `extents`, in order, of what element(index, k) gives: (where it counts, its values)."""
+    """outs[index] = `closed` over all k below `extents`, in order, of element(index, k): (where it counts, its values)."""
     with rows(b, outs[0].shape) as columns:
         with columns() as index:
             for out, value in zip(outs, start, strict=True):

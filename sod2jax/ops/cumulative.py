@@ -22,8 +22,8 @@ BOOL, INT = np.dtype(bool), np.dtype(np.int64)
 
 # primitive: (function of the value before and the operand, whether it rounds, cost)
 COMBINE = {
-    p.cumsum_p: (lax.add, True, 1), p.cumprod_p: (lax.mul, True, 1), p.cummax_p: (lax.max, False, 1), p.cummin_p: (lax.min, False, 1),
-    p.cumlogsumexp_p: (jnp.logaddexp, True, 40),
+    p.cumsum_p: (lax.add, True, 1), p.cumprod_p: (lax.mul, True, 1), p.cumlogsumexp_p: (jnp.logaddexp, True, 40),
+    p.cummax_p: (lax.max, False, 1), p.cummin_p: (lax.min, False, 1),
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Sliding windows: every output element folds over a window of the operand; positions outside of it take no part.
 
-* The folds of `ir.loops` are one loop rule. `lax.reduce_window` with any computation becomes one of them if it can, and else a nest
-  that keeps its running values in the outputs.
+* The folds of `ir.loops` are one loop rule. `lax.reduce_window` with any computation becomes one of them if it can, and else a
+  nest that keeps its running values in the outputs.
 * Max pooling's derivative (`select_and_gather_add`) folds over pairs. Its transpose (`select_and_scatter`) takes two steps: which
   position does each window choose; then every position folds over the windows around it that chose it. So no two threads add to
   one element.
@@ -19,7 +19,7 @@ from jax.extend.core import primitives as p
 
 from sod2jax.compat import ShapedArray
 from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import const, floordiv, mod
+from sod2jax.ir.expr import floordiv, mod
 from sod2jax.ir.loops import identity
 from sod2jax.ops import computation as computations
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
@@ -193,9 +193,7 @@ def select_and_scatter_add(source, operand, *, select_prim, padding, **params):
     return unpadded(out, operand, padding)
 
 
-def select_and_scatter(
-    operand, source, start, *, select_jaxpr, select_consts, scatter_jaxpr, scatter_consts, padding, **params
-):
+def select_and_scatter(operand, source, start, *, select_jaxpr, select_consts, scatter_jaxpr, scatter_consts, padding, **params):
     select, scatter = ClosedJaxpr(select_jaxpr, select_consts), ClosedJaxpr(scatter_jaxpr, scatter_consts)
     padded = lax.pad(operand, start, [(*pads, 0) for pads in padding])
     params |= {"padding": tuple((0, 0) for _ in padding)}
@@ -251,9 +249,7 @@ def record(prim, **more):
 
 
 for _prim, _fold in FOLDS.items():
-    record(
-        _prim, pull=partial(fold_windows, _fold), decompose=partial(of_complex, _fold), cost=2, solve=SOLVE["reduce_window"]
-    )
+    record(_prim, pull=partial(fold_windows, _fold), decompose=partial(of_complex, _fold), cost=2, solve=SOLVE["reduce_window"])
 record(fold_windows_p, pull=lambda b, out, index, x, *, fold, **params: fold_windows(fold, b, out, index, x, **params), cost=2)
 record(p.reduce_window_p, decompose=as_monoid, nest=running_windows, cost=4)
 record(p.select_and_gather_add_p, decompose=select_and_gather_add)

@@ -64,7 +64,13 @@ def test_double_precision(agrees, name):
 
 
 def test_long_sums_are_precise(agrees):
-    agrees(lambda x: jnp.cumsum(x.astype(jnp.bfloat16)).astype(np.float32), ["n"], [{"n": 5000}], lambda rng, s: np.ones(s, "f"), 1e-2)
+    agrees(
+        lambda x: jnp.cumsum(x.astype(jnp.bfloat16)).astype(np.float32),
+        ["n"],
+        [{"n": 5000}],
+        lambda rng, s: np.ones(s, "f"),
+        1e-2,
+    )
 
 
 @pytest.mark.parametrize("name", RUNNING)

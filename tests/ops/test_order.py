@@ -98,7 +98,12 @@ def test_sorting_reads_what_is_computed_on_the_way(agrees):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8"])
 def test_top_k(dtype):
-    check(lambda x: lax.top_k(x, 3), ["a, n"], [{"a": 3, "n": 5}, {"a": 1, "n": 3}, {"a": 2, "n": 500}, {"a": 0, "n": 4}], few(dtype))
+    check(
+        lambda x: lax.top_k(x, 3),
+        ["a, n"],
+        [{"a": 3, "n": 5}, {"a": 1, "n": 3}, {"a": 2, "n": 500}, {"a": 0, "n": 4}],
+        few(dtype),
+    )
 
 
 @pytest.mark.parametrize("axis", [0, 1])

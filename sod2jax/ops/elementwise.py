@@ -118,13 +118,13 @@ def round_(b, out, index, x, *, rounding_method, **_):
 def total_order(name, b, out, index, x, y, **_):
     """Compares floats in the order of IEEE 754's totalOrder: -NaN, -inf, ..., -0, 0, ..., inf, NaN; that of their bits, where the
     negative ones run backwards."""
-    return b.op(name, *(_ordered(b, read(operand, index)) for operand in (x, y)), dtype=np.dtype(bool))
+    return b.op(name, *(_ordered(b, read(operand, index), operand.dtype) for operand in (x, y)), dtype=np.dtype(bool))
 
 
-def _ordered(b, value):
-    if value.dtype.kind in "biu":
+def _ordered(b, value, dtype):
+    if dtype.kind in "biu":
         return value
-    dtype = np.dtype(f"i{value.dtype.itemsize}")
+    dtype = np.dtype(f"i{dtype.itemsize}")
     bits = b.op("bitcast", value, dtype=dtype)
     sign = b.op("shift_right_arithmetic", bits, b.const(8 * dtype.itemsize - 1, dtype), dtype=dtype)
     return b.op("xor", bits, b.op("shift_right_logical", sign, b.const(1, dtype), dtype=dtype), dtype=dtype)

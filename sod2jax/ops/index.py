@@ -19,16 +19,16 @@ ZERO = const(0)
 BOOL, INT, UINT = np.dtype(bool), np.dtype(np.int64), np.dtype(np.uint64)
 
 
-def integer(b, value):
+def integer(b, value, dtype):
     """An index value of any integer dtype as an int64; what is larger than all of these is the largest."""
-    if value.dtype == UINT:
+    if dtype == UINT:
         value = b.op("min", value, b.const(np.iinfo(INT).max, UINT), dtype=UINT)
     return b.convert(value, INT)
 
 
-def clamped(b, value, last):
+def clamped(b, value, dtype, last):
     """An index value as an Expr within 0..last; 0 if there is nothing."""
-    value = b.op("min", integer(b, value), b.position(last, INT), dtype=INT)
+    value = b.op("min", integer(b, value, dtype), b.position(last, INT), dtype=INT)
     return b.index(b.op("max", value, b.const(0, INT), dtype=INT))
 
 
@@ -68,8 +68,8 @@ def gather(b, out, index, x, indices, *, dimension_numbers, slice_sizes, mode, f
         if axis in d.start_index_map:
             start = indices[[*batch, const(d.start_index_map.index(axis))]]
             if fills:
-                inside = conjunction(b, inside, within(b, integer(b, start), last))
-            at = clamped(b, start, last)
+                inside = conjunction(b, inside, within(b, integer(b, start, indices.dtype), last))
+            at = clamped(b, start, indices.dtype, last)
         else:
             at = ZERO
         if axis in d.operand_batching_dims:
@@ -84,7 +84,7 @@ def gather(b, out, index, x, indices, *, dimension_numbers, slice_sizes, mode, f
 
 def dynamic_slice(b, out, index, x, *starts, slice_sizes, **_):
     source = [
-        clamped(b, start[()], b.simplify(size - extent)) + i
+        clamped(b, start[()], start.dtype, b.simplify(size - extent)) + i
         for start, i, size, extent in zip(starts, index, x.shape, out.shape, strict=True)
     ]
     return x[source]
@@ -97,7 +97,7 @@ def dynamic_update_slice(b, outs, x, update, *starts, **_):
         place = list(index)
         for axis, (start, size, extent) in enumerate(zip(starts, x.shape, update.shape, strict=True)):
             if not b.known_eq(size, extent):
-                place[axis] += clamped(b, start[()], b.simplify(size - extent))
+                place[axis] += clamped(b, start[()], start.dtype, b.simplify(size - extent))
         out.store(place, update[index])
 
 

@@ -69,7 +69,7 @@ class Places:
         extents = {a: self.updates.shape[k] for k, a in self.window.items()}
         row = [at[k] for k in self.rows]
         for number, axis in enumerate(self.d.scatter_dims_to_operand_dims):
-            place = integer(b, indices[[*row, const(number)]])
+            place = integer(b, indices[[*row, const(number)]], indices.dtype)
             last = b.simplify(self.out.shape[axis] - extents.get(axis, 1))
             if clip:
                 place = b.op("max", place, b.const(0, INT), dtype=INT)

@@ -11,6 +11,7 @@
 
 #include "denormals.h"
 #include "error.h"
+#include "library.h"
 #include "thread_pool.h"
 
 #include <algorithm>
@@ -25,7 +26,8 @@ namespace {
 constexpr int64_t kThreadWork =
     20000; // scalar operations that pay for handing a range to another thread
 
-constexpr int kTicks = 16; // short iterations of loops between two looks at the clock
+constexpr int64_t kCopyBytes = 1 << 18; // that pay for another thread
+constexpr int kTicks = 16;              // short iterations of loops between two looks at the clock
 constexpr int64_t kPollNs = 50 * 1000 * 1000;
 
 size_t rounded(int64_t bytes) {
@@ -120,6 +122,15 @@ void run_range(void *context, int64_t begin, int64_t end, int thread) {
   auto *range = static_cast<Range *>(context);
   range->kernel(range->arguments, range->sizes, begin, end,
                 range->scratch + range->scratch_bytes * static_cast<size_t>(thread));
+}
+
+// With more threads where it is large.
+void copy(void *from, void *to, int64_t bytes, int threads) {
+  void *arguments[] = {from, to};
+  Range range = {copy_bytes, arguments, nullptr, nullptr, 0};
+  if (bytes > 0)
+    ThreadPool::global().run(static_cast<int>(std::min<int64_t>(1 + bytes / kCopyBytes, threads)),
+                             bytes, kCopyBytes, run_range, &range);
 }
 
 // The steps of one call.
@@ -291,9 +302,8 @@ sod2_status Steps::loop(const Loop &loop, int64_t position) {
     exchange(loop); // back to their own memory: what was the state lies in the second slot's
     for (int64_t i = 0; i < loop.swaps.count; i += 2) {
       auto from = static_cast<size_t>(loop.swaps[i + 1]);
-      int64_t bytes = plan_.values[static_cast<size_t>(e_.image.slots[from].bytes)];
-      if (bytes > 0)
-        std::memcpy(address(loop.swaps[i]), address(loop.swaps[i + 1]), static_cast<size_t>(bytes));
+      copy(address(loop.swaps[i + 1]), address(loop.swaps[i]),
+           plan_.values[static_cast<size_t>(e_.image.slots[from].bytes)], threads_);
     }
   }
   return SOD2_OK;
@@ -350,9 +360,8 @@ sod2_status run(const Executable &e, const sod2_plan &plan, Context *context,
   if (status)
     return status;
   for (size_t i = 0; i < e.image.outputs.size(); ++i)
-    if (int64_t from = e.image.outputs[i].forward;
-        from != kNone && plan.output_bytes[i] > 0 && outputs[i] != inputs[from].data)
-      std::memcpy(outputs[i], inputs[from].data, static_cast<size_t>(plan.output_bytes[i]));
+    if (int64_t from = e.image.outputs[i].forward; from != kNone)
+      copy(const_cast<void *>(inputs[from].data), outputs[i], plan.output_bytes[i], threads);
   return SOD2_OK;
 }
 

@@ -1,5 +1,7 @@
 """Program: binding, guards and their words, running, prepared buffers, memory."""
 
+import random
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ from jax.experimental.layout import Format, Layout
 
 from sod2jax import binding, errors
 from sod2jax.ir import program as ir
+from sod2jax.ir.execute import execute
 from sod2jax.ir.expr import const, sym
+from sod2jax.ir.loops import Buffer
 
 F32 = np.dtype("float32")
 
@@ -126,6 +130,98 @@ def test_profile(make):
     rows = make().profile([np.zeros((50, 50), np.float32)], repeats=3)
     assert [source for source, _ in rows] == ["add"]
     assert rows[0][1] > 0
+
+
+def test_profile_of_nested_steps(code):
+    n = sym("n")
+    step = lambda a, b, source: ir.Step(0, (a, b), (const(1),), n, n, const(0), source=source)
+    loop = ir.Loop((step(1, 2, "inner"),), const(4), swaps=((1, 2),), source="loop")
+    slots = [ir.Slot("arena", k, F32, (n,), 4 * n, k * 64 * n, 0, 3) for k in range(2)]
+    program = ir.Program(
+        "p", (ir.SymbolDef("n", 0, 0),), (ir.Input("x", F32, (n,)),), (ir.Output(F32, (n,), 3),),
+        (ir.Slot("input", 0, F32, (n,), 4 * n), *slots, ir.Slot("output", 0, F32, (n,), 4 * n)),
+        (step(0, 1, "first"), loop, step(1, 3, "last")), (None,), arena=128 * n,
+    )  # fmt: skip
+    loaded = binding.load(program, [code.add], code.engine)
+    assert loaded.bind([(1000,)])["steps"] == [(1000, 1000), (4, 4 * 1020), (1000, 1000), (1000, 1000)]
+    x = np.arange(1000, dtype=np.float32)
+    np.testing.assert_array_equal(loaded.run([x])[0], x + 6)
+    rows = loaded.profile([x], repeats=3)
+    assert [source for source, _ in rows] == ["first", "loop", "inner", "last"]
+    assert rows[1][1] >= rows[2][1] > 0
+
+
+class Nested:
+    """A random program of nested steps: `add` kernels, host calls, branches and loops over four buffers of f32[n]."""
+
+    X, BUFFERS, OUT, INDEX, COUNT, PRED, COUNTER = 0, (1, 2, 3, 4), 5, 6, 7, 8, 9
+
+    def __init__(self, seed):
+        self.rng = random.Random(seed)
+
+    def program(self) -> ir.Program:
+        n = sym("n")
+        line = 64 * n
+        arena = lambda k, dtype, shape=(n,): ir.Slot("arena", k, np.dtype(dtype), shape, 4 * n if shape else const(8), k * line)
+        slots = (
+            ir.Slot("input", 0, F32, (n,), 4 * n),
+            *(arena(k, F32) for k in range(4)),
+            ir.Slot("output", 0, F32, (n,), 4 * n),
+            *(arena(4 + k, dtype, ()) for k, dtype in enumerate(("int32", "int64", bool, "int64"))),
+        )
+        first = [self.add(self.X, b) for b in self.BUFFERS]
+        steps = (*first, ir.HostCall(2, (), (self.COUNTER,)), *self.block(3), self.add(1, self.OUT))
+        hosts = (
+            lambda x: [np.int32(int(np.abs(x).sum()) % 5 - 1)],
+            lambda count: [count - 1, count > 0],
+            lambda: [np.int64(3)],
+            lambda counter, x: [x + np.float32(counter)],
+        )
+        kernel = ir.Extern("add", (Buffer("x", F32, "r"), Buffer("y", F32, "w", inplace="x")), ("c",))
+        return ir.Program(
+            "nested", (ir.SymbolDef("n", 0, 0),), (ir.Input("x", F32, (n,)),), (ir.Output(F32, (n,), self.OUT),), slots, steps,
+            (kernel,), hosts=tuple(ir.Host(f"h{k}", h) for k, h in enumerate(hosts)), arena=8 * line,
+        )  # fmt: skip
+
+    def add(self, a, b):
+        n = sym("n")
+        return ir.Step(0, (a, b), (const(self.rng.randrange(1, 9)),), n, n, const(0))
+
+    def block(self, depth):
+        return tuple(step for _ in range(self.rng.randrange(1, 4)) for step in self.steps(depth))
+
+    def steps(self, depth):
+        kind = self.rng.choice(["add", "add", "host", "branch", "loop", "while"] if depth else ["add"])
+        a, b = self.rng.sample(self.BUFFERS, 2)
+        if kind == "add":
+            return (self.add(a, b),)
+        if kind == "host":
+            return (ir.HostCall(3, (self.COUNTER, a), (b,)),)
+        if kind == "branch":
+            choose = ir.HostCall(0, (a,), (self.INDEX,))
+            return choose, ir.Branch(self.INDEX, tuple(self.block(depth - 1) for _ in range(self.rng.randrange(1, 4))))
+        swaps = ((a, b),) if self.rng.random() < 0.8 else ()
+        if kind == "loop":
+            length = self.rng.choice([const(0), const(1), const(3), sym("n")])
+            body = (*self.block(depth - 1), self.add(a, b))
+            return (ir.Loop(body, length, self.rng.choice([None, self.COUNTER]), swaps=swaps),)
+        inner = tuple(self.add(*self.rng.sample(self.BUFFERS, 2)) for _ in range(2))  # no second while: it has one count
+        cond = (ir.HostCall(1, (self.COUNT,), (self.COUNT, self.PRED)),)
+        return ir.HostCall(2, (), (self.COUNT,)), ir.Loop(inner, None, None, cond, self.PRED, swaps)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nested_steps_run_as_in_python(code, seed):
+    program = Nested(seed).program()
+    loaded = binding.load(program, [code.add], code.engine)
+
+    def run(kernel, buffers, sizes, extent):
+        buffers["y"][:extent] = buffers["x"][:extent] + np.float32(sizes["c"])
+
+    for n in (1, 4, 2):
+        x = np.arange(n, dtype=np.float32)
+        (wanted,) = execute(program, [x], run)
+        np.testing.assert_array_equal(loaded.run([x])[0], wanted)
 
 
 def test_threads(make):

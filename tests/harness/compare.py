@@ -4,8 +4,8 @@
   by their dtype; NaN is where NaN is.
 * Sums, products and what is made of them are near by the largest element, and by the dtype of the least precise argument: the
   order of operations is not ours to give, and XLA multiplies complex64 with a preferred complex128 in single precision.
-* Factorisations have many right answers (signs, phases, order, bases of what is repeated), and so has the order of equal keys.
-  They are compared by what any right one rebuilds, and bases by being orthonormal; see `REBUILD`.
+* Factorisations have many right answers (signs, phases, order, bases of what is repeated), and so has the order of equal keys
+  where a sort need not be stable. They are compared by what any right one rebuilds, and bases by being orthonormal: `REBUILD`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXACT = {
     "convert_element_type", "cummax", "cummin", "device_put", "dynamic_slice", "dynamic_update_slice", "floor", "gather",
     "imag", "iota", "max", "min", "neg", "nextafter", "pad", "real", "reduce_max", "reduce_min", "reduce_precision",
     "reduce_window_max", "reduce_window_min", "reshape", "rev", "round", "scatter", "scatter_max", "scatter_min", "select_n",
-    "sign", "slice", "sort", "squeeze", "stop_gradient", "top_k", "transpose",
+    "sign", "slice", "sort", "squeeze", "stable_sort", "stop_gradient", "top_k", "transpose",
 }  # fmt: skip
 
 # Groups whose errors are of the size of the largest element.

@@ -23,6 +23,7 @@ def leaves(*arrays):
         ("add", np.float32([1e-6, 2]), np.float32([np.nan, np.nan]), "2 of 2"),
         ("add", np.float32([np.nan, np.inf]), np.float32([np.nan, np.inf]), ""),
         ("add", np.float32([-np.inf]), np.float32([np.inf]), "1 of 1"),
+        ("stable_sort", np.int32([1, 2]), np.int32([2, 1]), "2 of 2"),
         ("rev", np.float32([1, 2]), np.float32([1, np.nextafter(np.float32(2), np.float32(3))]), "1 of 2"),
         ("reduce_sum", np.float32([1000, 0.01]), np.float32([1000, 0]), ""),
         ("add", np.float32([1000, 0.01]), np.float32([1000, 0]), "1 of 2"),

@@ -1,4 +1,4 @@
-"""ResNet-50 in Flax Linen, for inference: batch norms use their running statistics. After Flax's own ImageNet example."""
+"""ResNet-50 in Flax Linen; batch norms use their running statistics unless it trains. After Flax's own ImageNet example."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy as np
 from zoo.weights import random_weights
 
 Conv = partial(nn.Conv, use_bias=False)
-Norm = partial(nn.BatchNorm, use_running_average=True)
 
 
 class Bottleneck(nn.Module):
     filters: int
     stride: int
+    train: bool = False
 
     @nn.compact
     def __call__(self, x):
         strides = (self.stride, self.stride)
+        Norm = partial(nn.BatchNorm, use_running_average=not self.train, momentum=0.9)
         y = nn.relu(Norm()(Conv(self.filters, (1, 1))(x)))
         y = nn.relu(Norm()(Conv(self.filters, (3, 3), strides)(y)))
         y = Norm(name="last_norm")(Conv(4 * self.filters, (1, 1))(y))
@@ -33,21 +34,23 @@ class ResNet(nn.Module):
     stages: tuple[int, ...] = (3, 4, 6, 3)
     filters: int = 64
     classes: int = 1000
+    train: bool = False
 
     @nn.compact
     def __call__(self, image):
         """image f32[b, h, w, 3] -> logits f32[b, classes]"""
+        Norm = partial(nn.BatchNorm, use_running_average=not self.train, momentum=0.9)
         x = Conv(self.filters, (7, 7), (2, 2), padding=[(3, 3), (3, 3)])(image)
         x = nn.max_pool(nn.relu(Norm()(x)), (3, 3), strides=(2, 2), padding="SAME")
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
-                x = Bottleneck(self.filters << stage, stride=2 if stage > 0 and block == 0 else 1)(x)
+                x = Bottleneck(self.filters << stage, stride=2 if stage > 0 and block == 0 else 1, train=self.train)(x)
         return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
 
 
-def build(small: bool = False):
+def build(small: bool = False, train: bool = False):
     """(model, its seeded random parameters and statistics). `small` is for tests."""
-    model = ResNet(stages=(1, 1), filters=8, classes=10) if small else ResNet()
+    model = ResNet(stages=(1, 1), filters=8, classes=10, train=train) if small else ResNet(train=train)
     return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
 
 

@@ -47,7 +47,7 @@ UNARY = {
 }  # fmt: skip
 BINARY = {
     p.add_p: ("add", 1), p.sub_p: ("sub", 1), p.mul_p: ("mul", 1), p.div_p: ("div", 4), p.rem_p: ("rem", 8),
-    p.max_p: ("max", 1), p.min_p: ("min", 1), p.pow_p: ("pow", 40), p.atan2_p: ("atan2", 30), p.nextafter_p: ("nextafter", 6),
+    p.max_p: ("max", 1), p.min_p: ("min", 1), p.atan2_p: ("atan2", 30), p.nextafter_p: ("nextafter", 6),
     p.and_p: ("and", 1), p.or_p: ("or", 1), p.xor_p: ("xor", 1), p.shift_left_p: ("shift_left", 1),
     p.shift_right_logical_p: ("shift_right_logical", 1), p.shift_right_arithmetic_p: ("shift_right_arithmetic", 1),
     p.eq_p: ("eq", 1), p.ne_p: ("ne", 1), p.lt_p: ("lt", 1), p.le_p: ("le", 1), p.gt_p: ("gt", 1), p.ge_p: ("ge", 1),
@@ -84,6 +84,11 @@ def select(b, out, index, which, *cases, **_):
 def clamp(b, out, index, low, x, high, **_):
     value = b.op("max", read(x, index), read(low, index), dtype=out.dtype)
     return b.op("min", value, read(high, index), dtype=out.dtype)
+
+
+def power(b, out, index, x, y, **_):
+    """x**y; an integer y is converted first."""
+    return b.op("pow", read(x, index), b.convert(read(y, index), out.dtype), dtype=out.dtype)
 
 
 def integer_pow(b, out, index, x, *, y, **_):
@@ -144,6 +149,7 @@ for _prim, _name in ((p.eq_to_p, "eq"), (p.le_to_p, "le"), (p.lt_to_p, "lt")):
 elementwise(p.convert_element_type_p, convert)
 elementwise(p.select_n_p, select)
 elementwise(p.clamp_p, clamp, 2)
+elementwise(p.pow_p, power, 40)
 elementwise(p.integer_pow_p, integer_pow, 2)
 elementwise(p.round_p, round_)
 # Primitives since JAX 0.11.

@@ -115,3 +115,11 @@ def test_total_order(prim, dtype):
         numbers = [0, 1, 2, 100] if "int" in dtype else [np.nan, -np.nan, 0.0, -0.0, np.inf, -np.inf, 1, -1, 2, -3.5, 1e-40]
         x, y = np.meshgrid(*[np.array(numbers, np.float64).astype(jnp.dtype(dtype))] * 2)
         np.testing.assert_array_equal(sod2.jit(prim.bind)(x, y), jax.jit(prim.bind)(x, y))
+
+
+def test_an_integer_exponent(agrees):
+    make = [
+        lambda rng, shape: rng.standard_normal(shape).astype(np.float32),
+        lambda rng, shape: np.asarray(rng.integers(-3, 4, shape), np.int32),
+    ]
+    agrees(lambda x, n: (x**n, 0.9**n), ("n", "n"), [{"n": n} for n in (7, 1, 0)], make=make)

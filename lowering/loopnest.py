@@ -243,8 +243,8 @@ def _prefers_fold(fold: Fold, column: Expr) -> bool:
             along = load.offset.linear({name, inner})
             if along is None:
                 continue
-            step = along[0].get(name, const(0)).value
-            if step not in (0, 1) and along[0].get(inner, const(0)).value == 1:
+            step, own = (along[0].get(var, const(0)).value for var in (name, inner))
+            if step not in (0, 1, own) and own in (1, 2):  # 2: parts of complex numbers
                 return True
     return False
 

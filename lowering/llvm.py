@@ -60,7 +60,7 @@ class Emitter(MemoryEmitter):
         return "\n".join(
             [
                 f'target triple = "{self.target.triple}"',
-                "@zeros = private unnamed_addr constant [16 x i8] zeroinitializer, align 16",
+                "@zeros = private unnamed_addr constant [64 x i8] zeroinitializer, align 64",
                 *gemms,
                 *self.names.functions.values(),
                 f'define void @"{name}"{SIGNATURE} #0 {{',

@@ -3,7 +3,9 @@
 * Stride 1: one vector load or store; -1: the same, reversed; 0: a scalar, splatted; any other: gather and scatter.
 * Stride 2 of a whole vector is two loads and a shuffle; two stores side by side at stride 2, the parts of complex numbers, are one.
 * The mask of a partial vector and a varying `where` are and-ed into one mask; masked-off lanes touch no memory and load zero.
-* A scalar access under a `where` goes to a harmless address instead of branching: a constant of zeros, or a sink on the stack.
+* An access under a `where` that holds for all lanes or none goes to a harmless address instead of branching: a constant of zeros,
+  or a sink on the stack. So does a vector of which no lane is wanted: processors are slow to find that an address outside of all
+  pages is not meant.
 * An invariant load of a buffer that the kernel never writes is placed before the innermost loop, which then runs at least once.
 """
 
@@ -36,7 +38,7 @@ class MemoryEmitter(IndexEmitter):
         parts = []
         for p in range(v.parts):
             m = self.lanes(v.n)
-            parts.append(decode(m, type, self._load_part(m, type, buffer, offset, p, self._mask(m, p, where))))
+            parts.append(decode(m, type, self._load_part(m, type, buffer, offset, p, where)))
         return Val(type, parts, len(self.scopes) - 1, varying=True, pure=pure)
 
     def _load_scalar(self, type: Type, buffer: str, offset: Expr, where: Val | None, pure: bool) -> Val:
@@ -50,27 +52,38 @@ class MemoryEmitter(IndexEmitter):
         x = decode(m, type, m.ins(f"load {type.mem}, ptr {pointer}, align {type.size}"))
         return Val(type, [x], here, pure=pure and (where is None or where.pure))
 
-    def _load_part(self, m: Lanes, type: Type, buffer: str, offset: Expr, p: int, mask: str) -> str:
+    def _load_part(self, m: Lanes, type: Type, buffer: str, offset: Expr, p: int, where: Val | None) -> str:
         vt, stride = m.vt(type.mem), self._constant_stride(offset)
+        if stride == 1:
+            return self._load_line(m, type, buffer, offset, p, where)
+        mask = self._mask(m, p, where)
         if stride == 0:
             return self._load_one(m, type, buffer, offset, mask)
         if stride == -1 and mask == TRUE:
             pointer, _ = self.address(buffer, offset - (p * m.n + m.n - 1))
             x = m.ins(f"load {vt}, ptr {pointer}, align {type.size}")
             return m.ins(f"shufflevector {vt} {x}, {vt} poison, <{m.n} x i32> {m.iota('i32', -1, m.n - 1)}")
-        if stride == 1:
-            pointer, _ = self.address(buffer, offset + p * m.n)
-            if mask == TRUE:
-                return m.ins(f"load {vt}, ptr {pointer}, align {type.size}")
-            return m.ins(
-                f"call {vt} @llvm.masked.load.{m.suffix(type.mem)}.p0(ptr align {type.size} {pointer}, "
-                f"{m.vt('i1')} {mask}, {vt} zeroinitializer)"
-            )
         if stride == 2 and mask == TRUE:
             return self._load_every_second(m, type, buffer, offset + 2 * p * m.n)
         pointers = self._pointers(m, type, buffer, offset, p)
         return m.ins(
             f"call {vt} @llvm.masked.gather.{m.suffix(type.mem)}.{m.suffix('ptr')}({m.vt('ptr')} align {type.size} {pointers}, "
+            f"{m.vt('i1')} {mask}, {vt} zeroinitializer)"
+        )
+
+    def _load_line(self, m: Lanes, type: Type, buffer: str, offset: Expr, p: int, where: Val | None) -> str:
+        """Elements side by side."""
+        vt = m.vt(type.mem)
+        pointer, _ = self.address(buffer, offset + p * m.n)
+        each = where is not None and where.varying
+        mask = self._mask(m, p, where if each else None)
+        if where is not None:
+            wanted = m.any(mask) if each else where.parts[0]
+            pointer = m.ins(f"select i1 {wanted}, ptr {pointer}, ptr @zeros")
+        if mask == TRUE:
+            return m.ins(f"load {vt}, ptr {pointer}, align {type.size}")
+        return m.ins(
+            f"call {vt} @llvm.masked.load.{m.suffix(type.mem)}.p0(ptr align {type.size} {pointer}, "
             f"{m.vt('i1')} {mask}, {vt} zeroinitializer)"
         )
 

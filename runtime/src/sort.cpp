@@ -6,6 +6,7 @@
 //   nothing else then. More keys are gathered, and positions are sorted by them.
 // * Long rows of words and pairs are sorted by digits of 8 bits, from the last to the first; digits that are the same everywhere
 //   are passed over. If few elements are wanted, they are selected first.
+// * Rows that lie side by side are read and written several at a time: a cache line holds elements of all of them.
 #include "library.h"
 
 #include <algorithm>
@@ -16,6 +17,8 @@ namespace {
 
 constexpr int64_t kShort = 256;   // rows up to here are sorted by comparisons
 constexpr int64_t kSelective = 4; // so many times as many elements as are wanted: they are selected first
+constexpr int64_t kFew = 64;      // up to so many are selected by insertion
+constexpr int64_t kBlock = 16, kBlockLength = 4096; // rows at a time, unless they are longer
 constexpr int kDigit = 8, kBuckets = 1 << kDigit;
 
 template <class T> uint64_t read(const char *place) {
@@ -94,8 +97,26 @@ template <class T> const T *by_digits(T *from, T *to, int64_t n, int64_t bytes) 
   return from;
 }
 
+// The smallest elements come first, sorted.
+template <class T> void select_few(T *elements, int64_t n, int64_t wanted) {
+  std::sort(elements, elements + wanted);
+  for (int64_t i = wanted; i < n; ++i) {
+    T x = elements[i];
+    if (!(x < elements[wanted - 1]))
+      continue;
+    int64_t at = wanted - 1;
+    for (; at > 0 && x < elements[at - 1]; --at)
+      elements[at] = elements[at - 1];
+    elements[at] = x;
+  }
+}
+
 template <class T> const T *ordered(T *elements, T *spare, int64_t n, int64_t wanted, int64_t bytes) {
   if (wanted > 0 && n / kSelective >= wanted) {
+    if (wanted <= kFew) {
+      select_few(elements, n, wanted);
+      return elements;
+    }
     std::nth_element(elements, elements + wanted - 1, elements + n);
     n = wanted;
   }
@@ -106,13 +127,18 @@ template <class T> const T *ordered(T *elements, T *spare, int64_t n, int64_t wa
 }
 
 template <class T>
-void sort_row(const Keys &keys, int64_t from, int32_t *to, int64_t n, int64_t wanted, int64_t bytes, void *scratch) {
-  T *elements = static_cast<T *>(scratch);
+void sort_rows(const Keys &keys, int64_t rows, int64_t from, int32_t *to, int64_t n, int64_t wanted, int64_t bytes,
+               void *scratch) {
+  T *elements = static_cast<T *>(scratch), *spare = elements + rows * n;
   for (int64_t i = 0; i < n; ++i)
-    elements[i] = T::make(keys.joined(from + i * keys.stride), i);
-  const T *sorted = ordered(elements, elements + n, n, wanted, bytes);
+    for (int64_t r = 0; r < rows; ++r)
+      elements[r * n + i] = T::make(keys.joined(from + i * keys.stride + r), i);
+  for (int64_t r = 0; r < rows; ++r)
+    if (ordered(elements + r * n, spare, n, wanted, bytes) == spare)
+      std::copy(spare, spare + wanted, elements + r * n);
   for (int64_t i = 0; i < wanted; ++i)
-    to[i * keys.stride] = sorted[i].position();
+    for (int64_t r = 0; r < rows; ++r)
+      to[i * keys.stride + r] = elements[r * n + i].position();
 }
 
 void sort_long_keys(const Keys &keys, int64_t from, int32_t *to, int64_t n, int64_t wanted, void *scratch) {
@@ -142,14 +168,16 @@ void sort_order(void **buffers, const int64_t *sizes, int64_t begin, int64_t end
   for (int64_t j = 0; j < count; ++j)
     bytes += keys.widths[j];
   int32_t *out = static_cast<int32_t *>(buffers[count]);
-  for (int64_t row = begin; row < end; ++row) {
+  int64_t most = bytes <= 8 && n <= kBlockLength ? kBlock : 1;
+  for (int64_t row = begin, rows; row < end; row += rows) {
     int64_t outer = row / stride, inner = row % stride;
+    rows = std::min({most, stride - inner, end - row});
     int64_t from = outer * n * stride + inner;
     int32_t *to = out + outer * wanted * stride + inner;
     if (bytes <= 4)
-      sort_row<Word>(keys, from, to, n, wanted, bytes, scratch);
+      sort_rows<Word>(keys, rows, from, to, n, wanted, bytes, scratch);
     else if (bytes <= 8)
-      sort_row<Pair>(keys, from, to, n, wanted, bytes, scratch);
+      sort_rows<Pair>(keys, rows, from, to, n, wanted, bytes, scratch);
     else
       sort_long_keys(keys, from, to, n, wanted, scratch);
   }

@@ -33,7 +33,7 @@ static void check(int64_t rows, int64_t n, int64_t stride, int64_t wanted, std::
   buffers.push_back(out.data());
   std::vector<int64_t> sizes{n, stride, wanted, int64_t(widths.size())};
   sizes.insert(sizes.end(), widths.begin(), widths.end());
-  std::vector<int64_t> scratch(n * (widths.size() + 4) + 1);
+  std::vector<int64_t> scratch(n * (widths.size() + 4 + 2 * 15) + 1);
   sort(buffers.data(), sizes.data(), 0, rows / 2, scratch.data());
   sort(buffers.data(), sizes.data(), rows / 2, rows, scratch.data());
   CHECK(out.back() == -1);
@@ -58,10 +58,12 @@ int main() {
   for (auto widths : std::vector<std::vector<int64_t>>{{1}, {2}, {4}, {8}, {1, 2}, {2, 4}, {4, 4}, {8, 4}, {4, 8, 1}})
     for (int64_t n : {0, 1, 2, 33, 256, 257, 1500})
       for (uint64_t different : {3, 1000000})
-        for (int64_t stride : {1, 3}) {
-          check(6, n, stride, n, widths, different);
-          check(6, n, stride, std::min<int64_t>(n, 5), widths, different);
-          check(6, n, stride, 0, widths, different);
+        for (int64_t stride : {1, 3, 40}) {
+          int64_t rows = stride == 40 ? 40 : 6;
+          check(rows, n, stride, n, widths, different);
+          check(rows, n, stride, std::min<int64_t>(n, 5), widths, different);
+          check(rows, n, stride, std::min<int64_t>(n, 100), widths, different);
+          check(rows, n, stride, 0, widths, different);
         }
   return 0;
 }

@@ -17,10 +17,11 @@ from jax.extend.core import primitives as p
 
 from sod2jax.compat import ShapedArray
 from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import const
+from sod2jax.ir.expr import const, minimum
 from sod2jax.ops._base import Dyn, ExternCall, Mapping, OpDef, defop
 
 INT, INT32 = np.dtype(np.int64), np.dtype(np.int32)
+BLOCK, BLOCK_LENGTH = 16, 4096  # rows that are sorted together, and how long such ones are at most (`runtime/src/sort.cpp`)
 COMPARISONS = 16  # scalar operations per element of a row, roughly
 order_p = Primitive("sort_order")  # keys (the first one counts most) -> positions of the first `wanted` along `axis`
 take_p = Primitive("take_in_order")  # x, positions -> x at them along `axis`
@@ -110,7 +111,11 @@ def sort_order(outs, ins, *, axis, wanted):
         stride = stride * size if a > axis else stride
         rows = rows * size if a != axis else rows
     together = sum(widths)
-    scratch = n * (16 if together <= 4 else 32 if together <= 8 else 8 * (len(widths) + 1))
+    if together <= 8:
+        elements = 2 * n if stride.value == 1 else 2 * n + (BLOCK - 1) * minimum(n, const(BLOCK_LENGTH))
+        scratch = elements * (8 if together <= 4 else 16)
+    else:
+        scratch = n * (8 * (len(widths) + 1))
     sizes = (n, stride, expr_of(wanted), const(len(widths)), *map(const, widths))
     return ExternCall("sort_order", sizes, rows, rows * n * (COMPARISONS * len(widths)), scratch)
 

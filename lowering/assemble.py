@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jax.extend.core import Var
+from jax.extend.core import Literal, Var
 
 from sod2jax.ir.expr import Expr, const
 from sod2jax.ir.loops import Buffer, Kernel
@@ -22,7 +22,7 @@ from sod2jax.ir.program import AnyStep, Branch, Extern, Host, HostCall, Input, L
 from sod2jax.lowering.anchors import Panels
 from sod2jax.lowering.arena import place
 from sod2jax.lowering.fused import choosing, fused
-from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, LoopPiece, Lowering, What
+from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, LoopPiece, Lowering, What, final
 from sod2jax.lowering.states import compact, copying, merge_states, renumbered
 from sod2jax.plan.graph import Graph
 
@@ -44,10 +44,7 @@ class Block:
 
     def final(self, what: What) -> What:
         """What the memory of `what` holds in the end."""
-        heir = self.lowering.heir
-        while what in heir:
-            what = heir[what]
-        return what
+        return final(self.lowering.heir, what)
 
 
 class Assembler:
@@ -236,12 +233,16 @@ class Assembler:
 
     def branch(self, block: Block, piece: BranchPiece) -> None:
         form = piece.branch
-        index = self.get(block, form.index)
+        if isinstance(form.index, Literal):  # effects keep rewriting from taking the branch
+            number = min(max(int(form.index.val), 0), len(piece.bodies) - 1)
+            index, bodies = None, piece.bodies[number : number + 1]
+        else:
+            index, bodies = self.get(block, form.index), piece.bodies
         operands = [self.get(block, v) for v in form.operands]
         self.take_over(block, piece.writes)
         made = [self.make(block, v) for v in piece.writes]
         branches = []
-        for body in piece.bodies:
+        for body in bodies:
             jaxpr = body.graph.jaxpr
             results = {v: s for k, (v, s) in enumerate(zip(jaxpr.outvars, made, strict=True)) if k not in piece.states}
             inner = Block(body, block, results=results)
@@ -250,6 +251,9 @@ class Assembler:
             new = [(made[k], self.get(inner, jaxpr.outvars[k])) for k in sorted(piece.states)]
             steps, apart = merge_states(inner.steps, new, list(self.kernels), self.overwritable)
             branches.append((*steps, *(self.copy(old, fresh) for old, fresh in apart)))
+        if index is None:
+            block.steps += branches[0]
+            return
         block.steps.append(Branch(index, tuple(branches), str(block.lowering.graph.eqns[piece.group.whole].primitive)))
 
     def copy(self, to: int, source: int) -> Step:

@@ -92,8 +92,23 @@ def test_printing(capfd):
 
 def test_what_nobody_reads_still_happens():
     calls = []
-    sod2.jit(lambda x: (io_callback(lambda: calls.append(1), None), x)[1])(np.ones(2, np.float32))
-    assert calls == [1]
+
+    def note(*values):
+        io_callback(lambda *values: calls.append([float(v) for v in values]), None, *values)
+
+    @sod2.jit
+    def fun(x):
+        note()
+        lax.fori_loop(0, 2, lambda i, x: (note(i), x)[1], x)
+        lax.scan(lambda c, row: (c, note(row)), 0, x)
+        lax.cond(True, lambda: note(3), lambda: note(4))
+        lax.fori_loop(0, 0, lambda i, x: (note(i), x)[1], x)
+        jax.vmap(note)(x)
+        jax.checkpoint(lambda x: (note(5), x)[1])(x)
+        return x
+
+    fun(np.array([6, 7], np.float32))
+    assert calls == [[], [0], [1], [6], [7], [3], [6], [7], [5]]
 
 
 @pytest.mark.parametrize(

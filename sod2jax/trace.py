@@ -114,15 +114,19 @@ def trace(
     )
 
 
+_UNTRACEABLE = (TypeError, ValueError, NotImplementedError)
+
+
 def _first_that_traces(scope: Scope, run: Callable, signature: Signature):
     """`run(scope)` and its scope, with more assumed of the sizes only where the trace fails otherwise.
 
     First that no size is 0, if none is now: formulas of windows and strides are simpler then. Then that sizes which JAX was told
     are not 1, and are 1 here, are 1; and those that are 0 are 0, for JAX knows what to do about 0 only where it is a constant.
+    At last that every size is the one at hand: `jax.random.permutation`, for one, takes nothing else.
     """
     try:
         return run(scope), scope
-    except (TypeError, ValueError):
+    except _UNTRACEABLE:
         hints = signature.hints
         empty = {sym(name): 0 for name, size in hints.items() if size == 0}
         attempts = []
@@ -130,8 +134,10 @@ def _first_that_traces(scope: Scope, run: Callable, signature: Signature):
             attempts.append(_scope(signature, {sym(name): 1 for name, size in hints.items() if size > 0}, "<="))
         if scope.units or empty:
             attempts.append(_scope(signature, scope.units | empty))
+        if hints:
+            attempts.append(_scope(signature, {sym(name): size for name, size in hints.items()}))
         for assumed in attempts:
-            with contextlib.suppress(TypeError, ValueError):
+            with contextlib.suppress(*_UNTRACEABLE):
                 return run(assumed), assumed
         raise
 

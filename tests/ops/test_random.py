@@ -70,6 +70,38 @@ def test_numbers_of_many_keys(impl):
     same_bits(numbers, *(call for call in calls(impl) if call[1].size))
 
 
+DISTRIBUTIONS = {
+    "uniform": lambda k, x: jax.random.uniform(k, x.shape),
+    "normal": lambda k, x: jax.random.normal(k, x.shape),
+    "randint": lambda k, x: jax.random.randint(k, x.shape, 3, 1000),
+    "bernoulli": jax.random.bernoulli,
+    "categorical": jax.random.categorical,
+    "choice": lambda k, x: jax.random.choice(k, x, (3,)),
+    "truncated normal": lambda k, x: jax.random.truncated_normal(k, -1.0, 2.0, x.shape),
+    "gumbel": lambda k, x: jax.random.gumbel(k, x.shape),
+    "laplace": lambda k, x: jax.random.laplace(k, x.shape),
+    "cauchy": lambda k, x: jax.random.cauchy(k, x.shape),
+    "geometric": lambda k, x: jax.random.geometric(k, x * 0.5 + 0.1),
+    "wald": lambda k, x: jax.random.wald(k, x + 0.5),
+    "complex normal": lambda k, x: jax.random.normal(k, x.shape, np.complex64),
+    "gamma": lambda k, x: jax.random.gamma(k, x + 0.1),
+    "the gradient of gamma": lambda k, x: jax.grad(lambda a: jax.random.gamma(k, a).sum())(x + 0.5),
+    "dirichlet": lambda k, x: jax.random.dirichlet(k, x + 0.5),
+    "poisson": lambda k, x: jax.random.poisson(k, x * 30),
+    "binomial": lambda k, x: jax.random.binomial(k, 10.0, x),
+}
+
+
+@pytest.mark.parametrize("draw", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+def test_distributions(draw):
+    compiled = sod2.jit(draw, shapes=(None, "a, b"))
+    for shape in ((3, 4), (1, 2), (5, 3)):
+        key, x = jax.random.key(shape[0]), np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+        expected = jax.jit(draw)(key, x)
+        np.testing.assert_allclose(compiled(key, x), expected, rtol=1e-5, atol=1e-6)
+    assert compiled.cache_info().compiles == 1
+
+
 def test_distributions_fuse_into_one_kernel():
     def noise(words, x):
         return x + jax.random.normal(jax.random.wrap_key_data(words), x.shape)

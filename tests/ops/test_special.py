@@ -18,6 +18,7 @@ EDGES = [
 ]
 UNARY = (lax.erf_inv, lax.lgamma, lax.digamma, lax.bessel_i0e, lax.bessel_i1e)
 BINARY = (lax.zeta, lax.polygamma)
+ITERATED = (lax.igamma, lax.igammac, lax.igamma_grad_a, lax.random_gamma_grad, lax.betainc)
 
 
 def between(low, high):
@@ -40,6 +41,15 @@ def test_two_arguments(agrees, fun):
     orders = lambda rng, shape: rng.integers(0, 8, shape).astype(np.float32)
     agrees(fun, ["n", "n"], SIZES, [orders, between(0.1, 20)], rtol=5e-6)
     agrees(fun, ["n", "n"], SIZES, between(1, 20), rtol=5e-6, special=True)
+
+
+@pytest.mark.parametrize("fun", ITERATED, ids=lambda f: f.__name__)
+def test_loops_until_all_elements_have_converged(agrees, fun):
+    last = [between(0, 1)] if fun is lax.betainc else [between(0, 30)]
+    arguments = 3 if fun is lax.betainc else 2
+    make = [between(0.01, 20)] * (arguments - 1) + last
+    agrees(fun, ["a, b"] * arguments, [{"a": 2, "b": 5}, {"a": 1, "b": 1}, {"a": 0, "b": 3}], make, rtol=1e-5, atol=1e-6)
+    agrees(fun, ["n"] * arguments, [{"n": 37}], make, rtol=1e-5, atol=1e-6, special=True)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.float64])

@@ -40,13 +40,6 @@ def first(outs, ins, **_) -> Pairs:
     yield from zip(outs[0], ins[0], strict=True)
 
 
-def each(outs, ins, **_) -> Pairs:
-    """Operand k has the shape of output k, and all have one shape."""
-    for out in outs:
-        for x in ins:
-            yield from zip(out, x, strict=True)
-
-
 def reshape(outs, ins, **_) -> Pairs:
     yield product(outs[0]), product(ins[0])
 
@@ -154,7 +147,6 @@ def scatter(outs, ins, *, dimension_numbers, **_) -> Pairs:
 SOLVE = {
     "same_shape": same_shape,
     "same": first,
-    "sort": each,
     "reshape": reshape,
     "transpose": transpose,
     "broadcast_in_dim": broadcast_in_dim,

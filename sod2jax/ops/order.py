@@ -120,6 +120,12 @@ def sort_order(outs, ins, *, axis, wanted):
     return ExternCall("sort_order", sizes, rows, rows * n * (COMPARISONS * len(widths)), scratch)
 
 
+def same_rows(outs, ins, *, axis, **_):
+    """All have one shape but for the length of rows."""
+    for x in ins:
+        yield from (pair for a, pair in enumerate(zip(outs[0], x, strict=True)) if a != axis)
+
+
 def take_in_order(b, out, index, x, order, *, axis):
     at = b.index(b.convert(order[index], INT))
     return x[(*index[:axis], at, *index[axis + 1 :])]
@@ -127,5 +133,5 @@ def take_in_order(b, out, index, x, order, *, axis):
 
 for _prim, _rule in ((p.sort_p, sort), (p.top_k_p, top_k), (p.approx_top_k_p, approx_top_k)):
     defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, decompose=_rule))
-defop(OpDef(order_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, extern=sort_order))
-defop(OpDef(take_p, Dyn.ISDOS, Mapping.ONE_TO_MANY, pull=take_in_order, cost=2))
+defop(OpDef(order_p, Dyn.ISDOS, Mapping.MANY_TO_MANY, extern=sort_order, solve=same_rows))
+defop(OpDef(take_p, Dyn.ISDOS, Mapping.ONE_TO_MANY, pull=take_in_order, cost=2, solve=same_rows))

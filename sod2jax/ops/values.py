@@ -465,15 +465,6 @@ def extreme_position(f: Callable) -> Callable:
     return moving(rule)
 
 
-def sort(c, *operands, dimension, num_keys, **_):
-    """Sorts by one constant key; the other operands follow it."""
-    keys = integers(operands[0])
-    if keys is None or num_keys != 1:
-        return None
-    order = np.argsort(keys, axis=dimension, kind="stable")
-    return [np.take_along_axis(x, order, dimension) for x in operands]
-
-
 REDUCE = {name: reduction(name) for name in FOLD}
 SHAPE = {
     "reshape": moving(lambda c, x, **_: x.reshape(c.shape)),
@@ -495,7 +486,6 @@ SHAPE = {
     "dynamic_update_slice": dynamic_update_slice,
     "argmax": extreme_position(np.argmax),
     "argmin": extreme_position(np.argmin),
-    "sort": moving(sort),
     "cumsum": cumulative("add"),
     "cumprod": cumulative("mul"),
     "cummax": cumulative("max"),

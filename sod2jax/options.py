@@ -16,9 +16,9 @@ from sod2jax.errors import SpecError, not_yet
 
 BACKENDS = ("auto", "cpu")
 _LATER_BACKENDS = ("opencl", "gpu", "xla", "stablehlo", "tpu", "cuda", "rocm")
-DISABLE = ("fusion", "memory")
+DISABLE = ("fusion", "order", "memory")
 COMPILER_OPTIONS = {
-    "disable": "parts of the compiler to leave out, to find which one is at fault: a list of 'fusion' and 'memory'",
+    "disable": "parts of the compiler to leave out, to find which one is at fault: a list of 'fusion', 'order' and 'memory'",
     "islands": "whether XLA computes what sod2jax has no rule for (default: True); False makes that an UnsupportedError",
     "cpu": "name of the CPU to compile for, such as 'x86-64-v3' (default: this machine's)",
 }
@@ -51,7 +51,9 @@ def make_options(
         if value is not None and not compat.is_unspecified(value):
             raise not_yet(f"{name}= of sod2.jit", remedy="sod2jax runs on one device; use jax.jit for sharded computations.")
     known = _compiler_options(compiler_options)
-    return Options(backend, _precision(precision), known.get("cpu"), frozenset(known.get("disable", ())), known.get("islands", True))
+    return Options(
+        backend, _precision(precision), known.get("cpu"), frozenset(known.get("disable", ())), known.get("islands", True)
+    )
 
 
 def _precision(precision: Any) -> str | None:

@@ -44,9 +44,7 @@ def callback(prim):
 def checked(results: Sequence, avals: Sequence) -> list[np.ndarray]:
     """`results` as arrays of the promised shapes and dtypes, or RuntimeError in JAX's words."""
     if len(results) != len(avals):
-        raise RuntimeError(
-            f"Mismatched number of outputs from callback. Expected: {len(avals)}, Actual: {len(results)}"
-        )
+        raise RuntimeError(f"Mismatched number of outputs from callback. Expected: {len(avals)}, Actual: {len(results)}")
     arrays = [compat.canonicalize_value(np.asarray(x)) for x in results]
     for i, (x, aval) in enumerate(zip(arrays, avals, strict=True)):
         for what in ("shape", "dtype"):

@@ -147,10 +147,16 @@ def eig(a, *, compute_left_eigenvectors, compute_right_eigenvectors, **_):
     given = a if ok else np.zeros_like(a)
     *w, vl, vr, info = routine("geev", a.dtype)(given, lwork=work_for("geev", a.dtype, len(a), **wanted), **wanted)
     if len(w) == 2:
-        w = [w[0] + w[1] * w[0].dtype.type(1).astype(w[0].dtype) * 1j]
+        w = [pairs(*w)]
         vl, vr = (conjugate_pairs(w[0], v) for v in (vl, vr))
     vectors = [v for v, want in ((vl, compute_left_eigenvectors), (vr, compute_right_eigenvectors)) if want]
     return or_nan(ok and info == 0, *w, *vectors)
+
+
+def pairs(real, imag):
+    out = np.empty(real.shape, np.result_type(real, np.complex64))
+    out.real, out.imag = real, imag
+    return out
 
 
 def conjugate_pairs(w, vectors):
@@ -332,9 +338,7 @@ def custom_linear_solve(*operands, const_lengths, jaxprs):
     return jaxpr_as_fun(jaxprs.solve)(*operands[start : start + lengths[2]], *operands[sum(lengths) :])
 
 
-defop(
-    OpDef(compat.primitive("lu_pivots_to_permutation"), Dyn.ISDOS, Mapping.MANY_TO_MANY, nest=permutation)
-)
+defop(OpDef(compat.primitive("lu_pivots_to_permutation"), Dyn.ISDOS, Mapping.MANY_TO_MANY, nest=permutation))
 defop(OpDef(compat.primitive("cholesky_update"), Dyn.ISDOS, Mapping.MANY_TO_MANY, decompose=cholesky_update))
 defop(OpDef(compat.primitive("symmetric_product"), Dyn.ISDOS, Mapping.MANY_TO_MANY, decompose=symmetric_product))
 defop(

@@ -41,7 +41,9 @@ def test_a_rule_may_lack_a_dtype_or_a_parameter(monkeypatch):
     assert island.reason(eqn) == "no rule for these parameters of neg"
 
 
-@pytest.mark.parametrize(("fun", "args"), [(lambda x: jax.new_ref(x)[...], (np.ones(3),)), (nobodys().bind, (jax.random.key(0),))])
+@pytest.mark.parametrize(
+    ("fun", "args"), [(lambda x: jax.new_ref(x)[...], (np.ones(3),)), (nobodys().bind, (jax.random.key(0),))]
+)
 def test_not_even_an_island_helps(fun, args):
     assert "is no plain array" in island.obstacle(eqn_of(fun, *args))
 

@@ -87,7 +87,7 @@ def test_what_fails_is_nan():
 @pytest.mark.parametrize("shape", [(4, 0), (0, 3), (2, 0, 3)])
 def test_matrices_without_elements(shape):
     a = np.zeros(shape, np.float32)
-    batch, m, n = shape[:-2], *shape[-2:]
+    *batch, m, _ = shape
     for full in (True, False):
         same(lambda a, full=full: lax.linalg.qr(a, full_matrices=full), a)
         same(lambda a, full=full: lax.linalg.svd(a, full_matrices=full), a)

@@ -1,4 +1,4 @@
-"""Calls that only structure a jaxpr: their body is inlined before any pass looks at it. So is what says where arrays lie, and when."""
+"""Calls that only structure a jaxpr, inlined before any pass looks at it; and what only says where arrays lie, or when."""
 
 import numpy as np
 from jax.extend.core.primitives import (

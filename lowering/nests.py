@@ -151,7 +151,7 @@ class Array:
 
 def lower_nest(graph: Graph, group: Group, buffers: Collection[Var]) -> Lowered:
     """The kernel of a group whose root's eqn writes its own loops."""
-    number = group.whole
+    number = graph.maker[group.root] if group.whole is None else group.whole
     eqn, record = graph.eqns[number], graph.records[number]
     builder = NestBuilder(graph.box)
     puller = Puller(graph, builder, buffers)

@@ -1,7 +1,7 @@
 """Loads and stores of vectors, by how the offset moves with the lanes.
 
 * Stride 1: one vector load or store; -1: the same, reversed; 0: a scalar, splatted; any other: gather and scatter.
-* Stride 2 of a whole vector is two loads and a shuffle; two stores side by side at stride 2, the parts of complex numbers, are one.
+* Stride 2 of a whole vector is two loads and a shuffle; two stores side by side at stride 2, parts of complex numbers, are one.
 * The mask of a partial vector and a varying `where` are and-ed into one mask; masked-off lanes touch no memory and load zero.
 * An access under a `where` that holds for all lanes or none goes to a harmless address instead of branching: a constant of zeros,
   or a sink on the stack. So does a vector of which no lane is wanted: processors are slow to find that an address outside of all

@@ -17,7 +17,8 @@ A family of primitives stands in one file of this folder, regular families as ta
 * `inner`: for calls, the param that holds the body: such eqns are inlined before anything else looks at them.
 * `decompose`: the same in simpler primitives, as a JAX function `decompose(*operands, **params)`; traced and inlined like a call.
   NotImplemented instead of a result leaves the eqn as it is.
-* `nest`: for what no `pull` can say (scatter, running sums): `nest(b, outs, *operands, **params)` writes the loops itself; see `Nest`.
+* `nest`: for what no `pull` can say (scatter, running sums): `nest(b, outs, *operands, **params)` writes the loops itself; see
+  `Nest`. With a `pull` besides, the nest fills buffers (a concatenation, piece by piece), and what reads an element of it pulls.
 * `overwrites`: {output: operand}, or a function from the eqn to it, whose memory the eqn updates in place; a copy comes first
   where the operand is needed elsewhere. With `spares`, only operands that nobody needs any more are overwritten, and none copied.
 * `extern`: for kernels of the runtime's own (sort): `extern(outs, ins, **params) -> ExternCall`, given shapes and dtypes.
@@ -159,7 +160,7 @@ class OpDef:
     @property
     def whole(self) -> bool:
         """Whether the eqn computes all its outputs at once, by loops or calls of its own."""
-        return any(rule is not None for rule in (self.nest, self.extern, self.host, self.control))
+        return self.pull is None and any(rule is not None for rule in (self.nest, self.extern, self.host, self.control))
 
     def overwritten(self, eqn) -> Table[int, int]:
         """`overwrites` of an eqn."""

@@ -6,17 +6,21 @@ through it. Reshape goes through the linear index; `Body.simplify` turns the quo
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 from jax.extend.core import primitives as p
 
 from sod2jax import compat
 from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import const, floordiv, mod
+from sod2jax.ir.expr import ceildiv, const, floordiv, maximum, minimum, mod
 from sod2jax.ops import values
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
 ZERO = const(0)
 BOOL, INT = np.dtype(bool), np.dtype(np.int64)
+PARTS = 16  # of a concatenation of lines, for tasks
+SHARE = 1024  # elements that such a part has at least
 
 
 def linear(index, shape):
@@ -173,6 +177,53 @@ def concatenate(b, out, index, *operands, dimension, **_):
     return result
 
 
+def line_of(shape, besides=None):
+    """The last axis that is longer than 1, but for axis `besides`: its elements lie side by side, or evenly spaced."""
+    return max((a for a, size in enumerate(shape) if size.value != 1 and a != besides), default=None)
+
+
+def pieces(b, outs, *operands, dimension, **_):
+    """A concatenation, operand by operand. Each task writes one line; where there is only one, a part of each operand."""
+    (out,) = outs
+    line = line_of(out.shape)
+    line = dimension if line is None else line
+    outer = [a for a in range(len(out.shape)) if a != line]
+    parts = PARTS if line == dimension and all(out.shape[a].value == 1 for a in outer) else 1
+    with b.tasks([*(out.shape[a] for a in outer), const(parts)]) as (*mine, part):
+        index, begin = dict(zip(outer, mine, strict=True)), ZERO
+        for x in operands:
+            size, end, first = x.shape[line], begin + x.shape[dimension], ZERO
+            if parts > 1:
+                share = maximum(const(SHARE), ceildiv(size, const(parts)))
+                first = part * share
+                size = maximum(ZERO, minimum(share, size - first))
+            with ExitStack() as within:
+                if line != dimension:
+                    at = b.position(index[dimension], INT)
+                    low = b.op("ge", at, b.position(b.simplify(begin), INT), dtype=BOOL)
+                    high = b.op("lt", at, b.position(b.simplify(end), INT), dtype=BOOL)
+                    within.enter_context(b.when(b.op("and", low, high, dtype=BOOL)))
+                index[line] = first + within.enter_context(b.loop(size, "vector"))
+                there = {**index, dimension: index[dimension] - begin} if line != dimension else index
+                here = {**index, line: index[line] + begin} if line == dimension else index
+                axes = range(len(out.shape))
+                out.store([here[a] for a in axes], x[[there[a] for a in axes]])
+            begin = end
+
+
+def layers(b, outs, *operands, axis, **_):
+    """A stack, operand by operand."""
+    (out,) = outs
+    line = line_of(out.shape, axis)
+    outer = [a for a in range(len(out.shape)) if a not in (line, axis)]
+    with b.tasks([out.shape[a] for a in outer]) as mine:
+        index = dict(zip(outer, mine, strict=True))
+        for number, x in enumerate(operands):
+            with b.loop(const(1) if line is None else out.shape[line], "vector") as i:
+                at = [index.get(a, i) for a in range(len(out.shape)) if a != axis]
+                out.store([*at[:axis], const(number), *at[axis:]], x[at])
+
+
 def stack(b, out, index, *operands, axis, **_):
     rest = [*index[:axis], *index[axis + 1 :]]
     result = operands[-1][rest]
@@ -198,10 +249,10 @@ def split(b, out, index, x, *, sizes, axis, **_):
     return x[source]
 
 
-def moves(prim, mapping, pull, name, forward=None, affine=False):
+def moves(prim, mapping, pull, name, forward=None, affine=False, nest=None):
     defop(
         OpDef(
-            prim, Dyn.ISDOS, mapping, pull=pull, forward=forward, cost=0.0, moves=True, affine=affine,
+            prim, Dyn.ISDOS, mapping, pull=pull, nest=nest, forward=forward, cost=0.0, moves=True, affine=affine,
             values=values.SHAPE.get(name), solve=values.SOLVE.get(name),
         )
     )  # fmt: skip
@@ -214,8 +265,8 @@ moves(p.squeeze_p, Mapping.REORGANIZE, squeeze, "squeeze", squeeze_forward, affi
 moves(p.slice_p, Mapping.ONE_TO_ONE, slice_, "slice", affine=True)
 moves(p.rev_p, Mapping.SHUFFLE, rev, "rev", affine=True)
 moves(p.pad_p, Mapping.ONE_TO_ONE, pad, "pad")
-moves(p.concatenate_p, Mapping.ONE_TO_ONE, concatenate, "concatenate")
+moves(p.concatenate_p, Mapping.ONE_TO_ONE, concatenate, "concatenate", nest=pieces)
 moves(compat.primitive("split"), Mapping.ONE_TO_ONE, split, "split", affine=True)
-moves(compat.primitive("stack"), Mapping.ONE_TO_ONE, stack, "stack")
+moves(compat.primitive("stack"), Mapping.ONE_TO_ONE, stack, "stack", nest=layers)
 moves(compat.primitive("unstack"), Mapping.ONE_TO_ONE, unstack, "unstack", affine=True)
 moves(compat.primitive("tile"), Mapping.ONE_TO_MANY, tile, "tile")

@@ -7,7 +7,7 @@ After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
   everything between is one-to-one in the anchor's own shape (or an index map that can be followed forward): no element is
   computed twice, and the group is convex by construction.
 * The other eqns are visited from the outputs back. An eqn whose consumers all lie in one group joins that group (green cells of
-  DNNFusion's table 3). Index maps join every consumer: they are never worth a buffer (SmartMem).
+  DNNFusion's table 3). Index maps join every consumer: they are never worth a buffer (SmartMem), unless of many operands.
 * A reduction joins a group that works row by row on the shape that it reduces, or on its result's shape, so that the rows are
   folded once; otherwise it gets a buffer (red cell: many-to-many into many-to-many).
 * One-to-many: a costly value that its consumer would recompute along other axes gets a buffer (yellow cell).
@@ -33,6 +33,7 @@ from sod2jax.plan.graph import Graph
 
 COSTLY = 4.0  # scalar operations from which recomputing along a broadcast axis is worse than a buffer
 LARGEST = 48  # eqns of a group: beyond, registers spill, and pulling recurses deep
+PIECES = 4  # operands of an index map beyond which each element asks too many of them whether it is theirs
 NARROW = 8  # columns below which the GEMM template wastes most of a vector
 
 
@@ -307,7 +308,7 @@ def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
         return False
     addressed = any(isinstance(g, _Address) for g in wanted)
     if record.moves:
-        return record.affine or not addressed
+        return record.affine or (not addressed and len(eqn.invars) <= PIECES)
     if addressed or any(len(g.members) >= LARGEST for g in wanted):
         return False
     if all(d.value == 1 for d in graph.shape(v)) and not record.folds and v not in graph.invariant:

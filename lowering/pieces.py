@@ -120,7 +120,11 @@ class Lowerer:
             lowered, elements = lower_packing(graph, group, buffers, self.target)
             return KernelPiece(group, lowered, (Panels(group.packs.eqn),), (elements,))
         if group.whole is None:
-            lowered = lower_anchor(graph, group, buffers, self.target) if group.anchor else lower_loops(graph, group, buffers)
+            if group.anchor:
+                lowered = lower_anchor(graph, group, buffers, self.target)
+            else:
+                looped = graph.records[graph.maker[group.root]].nest and not any(graph.records[i].folds for i in group.members)
+                lowered = (lower_nest if looped else lower_loops)(graph, group, buffers)
             return KernelPiece(group, lowered, (group.root,), (graph.size(group.root),))
         eqn, record = graph.eqns[group.whole], graph.records[group.whole]
         if record.nest is not None:

@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from jax.extend.core import ClosedJaxpr, Var
 
@@ -24,6 +24,7 @@ from sod2jax.ops.control import Branch, Loop
 from sod2jax.ops.outputs import separate
 from sod2jax.plan.fuse import Group, fuse
 from sod2jax.plan.graph import Graph
+from sod2jax.plan.order import Node, ordered
 from sod2jax.plan.own import own
 
 What = Var | Panels  # what a buffer holds
@@ -90,6 +91,7 @@ class Lowerer:
     box: Box
     target: Target
     disable: frozenset[str] = frozenset()
+    sample: Mapping[str, int] = field(default_factory=dict)  # sizes to choose the order at
 
     def lower(
         self, closed: ClosedJaxpr, parameters: Collection[int] = (), states: Sequence[Var] = (), any_size: bool = False
@@ -113,7 +115,25 @@ class Lowerer:
             if late := read_too_late(pieces, owned.heir):
                 copies |= late
                 continue
-            return Lowering(graph, pieces, owned.heir)
+            return Lowering(graph, self.in_order(graph, pieces, owned.heir), owned.heir)
+
+    def in_order(self, graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> tuple[Piece, ...]:
+        """The pieces, those that prepare first, in an order that needs little memory."""
+        first = [p for p in pieces if p.group.prepare]
+        rest = [p for p in pieces if not p.group.prepare]
+        results = {x for x in heir if final(heir, x) in graph.outputs} | set(graph.outputs)
+        kept = {w for p in first for w in p.writes}
+        size: dict[What, int] = {}
+        for p in rest:
+            for w, elements in zip(p.writes, sizes(graph, p), strict=True):
+                if w not in results and w not in kept and elements.free <= self.sample.keys():
+                    size[w] = elements.eval(dict(self.sample)) * graph.dtype(root_of(graph, w)).itemsize
+        if "order" in self.disable or not size:
+            return tuple(first + rest)
+        after = constraints(graph, rest, heir)
+        nodes = [Node(tuple(p.reads), p.writes, a, p.group.packs is not None) for p, a in zip(rest, after, strict=True)]
+        found = ordered(nodes, size)
+        return (*first, *(rest[i] for i in found))
 
     def piece(self, graph: Graph, group: Group, buffers: set[Var], heir: dict[Var, Var]) -> Piece:
         if group.packs is not None:
@@ -157,6 +177,40 @@ class Lowerer:
     def call(self, graph: Graph, eqn, record) -> ExternCall | Host:
         ins, outs = ([Out(graph.shape(v), graph.dtype(v)) for v in vs] for vs in (eqn.invars, eqn.outvars))
         return record.host(**eqn.params) if record.extern is None else record.extern(outs, ins, **eqn.params)
+
+
+def final(heir: dict[Var, Var], x: What) -> What:
+    """What the memory of `x` holds in the end."""
+    while x in heir:
+        x = heir[x]
+    return x
+
+
+def root_of(graph: Graph, what: What) -> Var:
+    """A variable of the dtype of `what`."""
+    return graph.eqns[what.eqn].outvars[0] if isinstance(what, Panels) else what
+
+
+def sizes(graph: Graph, piece: Piece) -> Sequence[Expr]:
+    """Elements of what a piece writes."""
+    return piece.elements if isinstance(piece, KernelPiece) else tuple(map(graph.size, piece.writes))
+
+
+def constraints(graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> list[tuple[int, ...]]:
+    """For each piece those that must come before it: readers of what it overwrites, and effects before its own."""
+    readers: dict[What, list[int]] = {}
+    for i, p in enumerate(pieces):
+        for r in p.reads:
+            readers.setdefault(r, []).append(i)
+    overwritten = {out: x for x, out in heir.items()}
+    found, effect = [], None
+    for i, p in enumerate(pieces):
+        after = [j for w in p.writes if w in overwritten for j in readers.get(overwritten[w], ()) if j != i]
+        if p.group.whole is not None and graph.eqns[p.group.whole].effects:
+            after += [effect] if effect is not None else []
+            effect = i
+        found.append(tuple(after))
+    return found
 
 
 def read_too_late(pieces: Iterable[Piece], heir: dict[Var, Var]) -> set[Var]:

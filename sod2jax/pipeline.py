@@ -42,7 +42,7 @@ class Executable:
             simple = rewrite.run(traced.closed_jaxpr, box)
             self.rewritten = separate(rewrite.islands(simple, traced.hints, options.islands))
         with self._timed("lower"):
-            lowering = Lowerer(box, self.target, disable).lower(self.rewritten, parameters(traced))
+            lowering = Lowerer(box, self.target, disable, samples(traced)[-1]).lower(self.rewritten, parameters(traced))
         with self._timed("plan"):
             inputs = [Input(x.path, x.dtype, tuple(map(as_expr, x.shape))) for x in (leaf.stored for leaf in traced.inputs)]
             donated = [i for i, x in enumerate(traced.inputs) if x.donated]

@@ -3,6 +3,7 @@
 * A buffer has a size formula and a lifetime in steps. Two buffers whose lifetimes meet must not overlap, at any size.
 * At a sample of the sizes, peak first: the buffers that are live at the fullest step are packed without gaps, longest lived
   lowest; then the plan grows from that step in both directions, each buffer taking the lowest gap that fits it.
+* A second plan places the largest buffer first; the better one counts.
 * What is kept of the sample is only the order: of two buffers that meet, which lies below the other. An offset is then the
   maximum over the buffers below it of where they end: sound at every size, and at the sample the sample's own plan.
 * The arena's size is the maximum of all ends. A new shape costs the evaluation of formulas, not a search.
@@ -43,14 +44,11 @@ def aligned(nbytes: Expr) -> Expr:
 
 
 def place(buffers: Sequence[Buffer], samples: Sequence[Mapping[str, int]]) -> Placement:
-    """The plan, of one per sample, whose arena is smallest at the last of `samples`."""
-    best = None
-    for sample in samples or ({},):
-        placement = _formulas(buffers, _peak_first(buffers, sample))
-        cost = [placement.arena.eval(dict(s)) for s in samples or ({},)]
-        if best is None or cost[-1] < best[0]:
-            best = cost[-1], placement
-    return best[1]
+    """The plan, of two per sample, whose arena is smallest at the last of `samples`."""
+    samples = samples or ({},)
+    sizes = [aligned(b.nbytes).eval(dict(samples[-1])) for b in buffers]
+    orders = [plan(buffers, sample) for sample in samples for plan in (_peak_first, _largest_first)]
+    return _formulas(buffers, min(orders, key=lambda order: _arena_of(buffers, order, sizes)))
 
 
 def _peak_first(buffers: Sequence[Buffer], sample: Mapping[str, int]) -> list[int]:
@@ -72,6 +70,15 @@ def _peak_first(buffers: Sequence[Buffer], sample: Mapping[str, int]) -> list[in
     return sorted(offset, key=lambda i: (offset[i], i))
 
 
+def _largest_first(buffers: Sequence[Buffer], sample: Mapping[str, int]) -> list[int]:
+    """The same by another rule: the largest buffer first, each in the lowest gap that fits it."""
+    sizes = [aligned(b.nbytes).eval(dict(sample)) for b in buffers]
+    offset: dict[int, int] = {}
+    for i in sorted(range(len(buffers)), key=lambda i: (-sizes[i], buffers[i].first)):
+        offset[i] = _lowest_gap(i, buffers, sizes, offset)
+    return sorted(offset, key=lambda i: (offset[i], i))
+
+
 def _lowest_gap(i: int, buffers: Sequence[Buffer], sizes: Sequence[int], offset: Mapping[int, int]) -> int:
     at = 0
     for j in sorted((j for j in offset if buffers[j].meets(buffers[i])), key=lambda j: offset[j]):
@@ -79,6 +86,14 @@ def _lowest_gap(i: int, buffers: Sequence[Buffer], sizes: Sequence[int], offset:
             break
         at = max(at, offset[j] + sizes[j])
     return at
+
+
+def _arena_of(buffers: Sequence[Buffer], order: Sequence[int], sizes: Sequence[int]) -> int:
+    """Bytes of the arena that `_formulas` gives for an order, at these sizes."""
+    ends: dict[int, int] = {}
+    for i in order:
+        ends[i] = max((end for j, end in ends.items() if buffers[j].meets(buffers[i])), default=0) + sizes[i]
+    return max(ends.values(), default=0)
 
 
 def _formulas(buffers: Sequence[Buffer], order: Sequence[int]) -> Placement:

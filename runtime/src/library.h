@@ -8,10 +8,11 @@ namespace sod2 {
 // buffers: from, to, which may be one; no sizes; an iteration is a byte.
 void copy_bytes(void **buffers, const int64_t *sizes, int64_t begin, int64_t end, void *scratch);
 
-// The stable ascending order of rows. buffers: keys (unsigned, the first one counts most), positions
-// (int32). sizes: row length, distance between neighbours of a row, how many positions are wanted,
-// number of keys, the bytes of an element of each. An iteration is a row; rows of one block lie side
-// by side if the distance is not 1. scratch: see `sort_order` in sod2jax/ops/order.py.
+// The stable ascending order of rows. buffers: keys (unsigned, the first one counts most),
+// positions (int32). sizes: row length, distance between neighbours of a row, how many positions
+// are wanted, number of keys, the bytes of an element of each. An iteration is a row; rows of one
+// block lie side by side if the distance is not 1. scratch: see `sort_order` in
+// sod2jax/ops/order.py.
 void sort_order(void **buffers, const int64_t *sizes, int64_t begin, int64_t end, void *scratch);
 
 } // namespace sod2

@@ -1,12 +1,16 @@
 // The order of elements by unsigned keys.
 //
-// * Rows lie `stride` elements apart in memory, element by element; an iteration is a row. The result is, for each row, the
+// * Rows lie `stride` elements apart in memory, element by element; an iteration is a row. The
+// result is, for each row, the
 //   positions of its first `wanted` elements in ascending order of (key 0, key 1, ..., position).
-// * Keys of up to 32 bits together form a word with the position in its lower half, those of up to 64 bits a pair: comparing needs
+// * Keys of up to 32 bits together form a word with the position in its lower half, those of up to
+// 64 bits a pair: comparing needs
 //   nothing else then. More keys are gathered, and positions are sorted by them.
-// * Long rows of words and pairs are sorted by digits of 8 bits, from the last to the first; digits that are the same everywhere
+// * Long rows of words and pairs are sorted by digits of 8 bits, from the last to the first; digits
+// that are the same everywhere
 //   are passed over. If few elements are wanted, they are selected first.
-// * Rows that lie side by side are read and written several at a time: a cache line holds elements of all of them.
+// * Rows that lie side by side are read and written several at a time: a cache line holds elements
+// of all of them.
 #include "library.h"
 
 #include <algorithm>
@@ -15,9 +19,10 @@
 namespace sod2 {
 namespace {
 
-constexpr int64_t kShort = 256;   // rows up to here are sorted by comparisons
-constexpr int64_t kSelective = 4; // so many times as many elements as are wanted: they are selected first
-constexpr int64_t kFew = 64;      // up to so many are selected by insertion
+constexpr int64_t kShort = 256; // rows up to here are sorted by comparisons
+constexpr int64_t kSelective =
+    4; // so many times as many elements as are wanted: they are selected first
+constexpr int64_t kFew = 64;                        // up to so many are selected by insertion
 constexpr int64_t kBlock = 16, kBlockLength = 4096; // rows at a time, unless they are longer
 constexpr int kDigit = 8, kBuckets = 1 << kDigit;
 
@@ -111,7 +116,8 @@ template <class T> void select_few(T *elements, int64_t n, int64_t wanted) {
   }
 }
 
-template <class T> const T *ordered(T *elements, T *spare, int64_t n, int64_t wanted, int64_t bytes) {
+template <class T>
+const T *ordered(T *elements, T *spare, int64_t n, int64_t wanted, int64_t bytes) {
   if (wanted > 0 && n / kSelective >= wanted) {
     if (wanted <= kFew) {
       select_few(elements, n, wanted);
@@ -127,8 +133,8 @@ template <class T> const T *ordered(T *elements, T *spare, int64_t n, int64_t wa
 }
 
 template <class T>
-void sort_rows(const Keys &keys, int64_t rows, int64_t from, int32_t *to, int64_t n, int64_t wanted, int64_t bytes,
-               void *scratch) {
+void sort_rows(const Keys &keys, int64_t rows, int64_t from, int32_t *to, int64_t n, int64_t wanted,
+               int64_t bytes, void *scratch) {
   T *elements = static_cast<T *>(scratch), *spare = elements + rows * n;
   for (int64_t i = 0; i < n; ++i)
     for (int64_t r = 0; r < rows; ++r)
@@ -141,7 +147,8 @@ void sort_rows(const Keys &keys, int64_t rows, int64_t from, int32_t *to, int64_
       to[i * keys.stride + r] = elements[r * n + i].position();
 }
 
-void sort_long_keys(const Keys &keys, int64_t from, int32_t *to, int64_t n, int64_t wanted, void *scratch) {
+void sort_long_keys(const Keys &keys, int64_t from, int32_t *to, int64_t n, int64_t wanted,
+                    void *scratch) {
   uint64_t *gathered = static_cast<uint64_t *>(scratch);
   int64_t count = keys.count, *order = reinterpret_cast<int64_t *>(gathered + n * count);
   for (int64_t i = 0; i < n; ++i) {

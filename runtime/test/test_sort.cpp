@@ -9,7 +9,8 @@
 #include <random>
 #include <vector>
 
-static void check(int64_t rows, int64_t n, int64_t stride, int64_t wanted, std::vector<int64_t> widths, uint64_t different) {
+static void check(int64_t rows, int64_t n, int64_t stride, int64_t wanted,
+                  std::vector<int64_t> widths, uint64_t different) {
   sod2_kernel sort = sod2_library_kernel("sort_order");
   CHECK(sort);
   std::mt19937_64 random(n + wanted + different);
@@ -43,7 +44,8 @@ static void check(int64_t rows, int64_t n, int64_t stride, int64_t wanted, std::
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
       for (auto &key : keys) {
-        uint64_t x = key[(outer * n + a) * stride + inner], y = key[(outer * n + b) * stride + inner];
+        uint64_t x = key[(outer * n + a) * stride + inner],
+                 y = key[(outer * n + b) * stride + inner];
         if (x != y)
           return x < y;
       }
@@ -55,7 +57,8 @@ static void check(int64_t rows, int64_t n, int64_t stride, int64_t wanted, std::
 }
 
 int main() {
-  for (auto widths : std::vector<std::vector<int64_t>>{{1}, {2}, {4}, {8}, {1, 2}, {2, 4}, {4, 4}, {8, 4}, {4, 8, 1}})
+  for (auto widths : std::vector<std::vector<int64_t>>{
+           {1}, {2}, {4}, {8}, {1, 2}, {2, 4}, {4, 4}, {8, 4}, {4, 8, 1}})
     for (int64_t n : {0, 1, 2, 33, 256, 257, 1500})
       for (uint64_t different : {3, 1000000})
         for (int64_t stride : {1, 3, 40}) {

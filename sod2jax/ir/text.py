@@ -155,7 +155,8 @@ def program_text(p: Program) -> str:
     lines += [f"guard {g.kind}: {g.cond}" + (f"  # {g.message} {g.where}".rstrip() if g.message else "") for g in p.guards]
     lines += [f"input {i}: {x.path}: {shape_text(x.dtype, x.shape)}" for i, x in enumerate(p.inputs)]
     lines += [
-        f"output {i}: {shape_text(x.dtype, x.shape)}" + (f" = input {x.forward}" if x.forward is not None else f" in s{x.slot}")
+        f"output {i}: {shape_text(x.dtype, x.shape)}"
+        + (f" = input {x.forward}" if x.forward is not None else f" in s{x.slot}")
         + (f", over input {x.donor} if that is donated" if x.donor is not None else "")
         for i, x in enumerate(p.outputs)
     ]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import JaxprEqn, Primitive, Var, new_jaxpr_eqn, no_effects
 
 from sod2jax.compat import ShapedArray, dim_value_aval
@@ -40,7 +42,15 @@ def obstacle(eqn: JaxprEqn) -> str:
     for v in (*eqn.invars, *eqn.outvars):
         if not isinstance(v.aval, ShapedArray) or jax.dtypes.issubdtype(v.aval.dtype, jax.dtypes.extended):
             return f"{v.aval} is no plain array"
+        if bits(v.aval.dtype) < 8:
+            return f"{v.aval.str_short()} has less than a byte per element, and JAX packs those"
     return ""
+
+
+def bits(dtype) -> int:
+    """Of one element of an array of numbers."""
+    info = jnp.iinfo if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo
+    return 8 if dtype == np.bool_ else info(dtype).bits
 
 
 def calling(eqn: JaxprEqn, host: Host, invars: Sequence[Var]) -> JaxprEqn:

@@ -53,6 +53,8 @@ def param_at(value, env):
         return subs_dim(value, env)
     if type(value) in (tuple, list):
         return type(value)(param_at(v, env) for v in value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(param_at(v, env) for v in value))
     if isinstance(value, ShapedArray):
         return _aval(value, env)
     if isinstance(value, ClosedJaxpr):

@@ -48,6 +48,12 @@ def test_not_even_an_island_helps(fun, args):
     assert "is no plain array" in island.obstacle(eqn_of(fun, *args))
 
 
+def test_packed_integers_do_not_cross():
+    assert "less than a byte" in island.obstacle(eqn_of(nobodys().bind, np.ones(3, jnp.int4)))
+    for dtype in (bool, np.int8, jnp.float8_e5m2, np.complex64):
+        assert island.obstacle(eqn_of(nobodys().bind, np.ones(3, dtype))) == ""
+
+
 def test_an_eqn_that_calls_a_function():
     eqn = eqn_of(jnp.negative, jnp.ones(3))
     host = Host("minus", lambda x: [-x])

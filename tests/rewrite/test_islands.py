@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.experimental import pallas as pl
+from jax.experimental import sparse
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 from jax.sharding import PartitionSpec
@@ -40,6 +41,7 @@ def doubled(x):
         lambda x: lax.cond(x.sum() > 0, mine, lambda x: -x, x),
         lambda x: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, mine(s[1])), (0, x))[1],
         lambda x: doubled(x) + 1,
+        lambda x: sparse.BCOO.fromdense(x, nse=3).todense(),  # a size in a named tuple
     ],
 )
 def test_agrees(agrees, fun):

@@ -136,3 +136,21 @@ def test_linear_and_unlinear_are_inverse():
 def test_constant_sizes_of_zero(agrees):
     agrees(lambda x: x.reshape(2, 0, 7).transpose(2, 1, 0) + 1, ["7, 0"], [{}])
     agrees(lambda x: x.T.sum(1), ["7, 0"], [{}])
+
+
+def test_lines_long_enough_for_several_tasks(agrees):
+    fun = lambda x, y: (jnp.concatenate([x, y, x * 2]), jnp.concatenate([x[None], y[None]] * 3, 1))
+    agrees(fun, ["a", "b"], [{"a": 5, "b": 3}, {"a": 40000, "b": 1}, {"a": 0, "b": 17000}])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_many_layers(agrees, axis):
+    agrees(lambda x: jnp.stack([x * k for k in range(9)], axis), ["a, b"], SIZES)
+    agrees(lambda x: jnp.stack([x[0], x[0, ::-1]] * 5, min(axis, 1)), ["a, b"], [{"a": 2, "b": 9}, {"a": 1, "b": 1}])
+
+
+def test_many_pieces_get_a_buffer_and_few_do_not():
+    x = np.ones((3, 4), np.float32)
+    kernels = lambda fun: len(sod2.jit(fun).lower(x).compile().program.kernels)
+    assert kernels(lambda x: jnp.concatenate([x, x * 2, x], 0) + 1) == 1
+    assert kernels(lambda x: jnp.concatenate([x, x * 2] * 4, 0) + 1) == 2

@@ -1,10 +1,10 @@
-"""Training steps with batches of any size, Flax and Optax: one compilation of sod2.jit against jax.jit, which compiles for each shape.
+"""Training with batches of any size, Flax and Optax: one compilation of sod2.jit against jax.jit, which compiles for each shape.
 
-    python examples/training.py            # encoder (BERT-base width, 4 layers) and ResNet-50: some minutes, most of them jax.jit's
-    python examples/training.py --small    # tiny models: seconds
+    python examples/training.py            # encoder of BERT-base width, 4 layers, and ResNet-50: minutes, most of them jax.jit's
+    python examples/training.py --small    # tiny models: a minute
 
-Each step draws a batch size and a length (or a picture's size). Parameters, statistics and the optimizer's state are donated: the new
-ones lie where the old ones were.
+Each step draws a batch size and a length (or a picture's size). Parameters, statistics and the optimizer's state are donated: the
+new ones lie where the old ones were.
 """
 
 from __future__ import annotations

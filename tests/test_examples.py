@@ -34,6 +34,15 @@ def test_quickstart(tmp_path):
     assert all(name in text for name in ("sod2.jit", "jax.jit, padded to 2^n", "first call at a new size"))
 
 
+def test_training(tmp_path):
+    run("examples/training.py", "--small", "--steps", "6", "--json", str(tmp_path / "rows"))
+    for row in json.loads((tmp_path / "rows").read_text()):
+        assert row["compilations"] == 1
+        assert row["difference"] <= 1e-4
+        assert row["shapes"] > 1
+        assert 0 < row["peak_mb"] <= row["jax_peak_mb"]
+
+
 def test_any_resolution(tmp_path):
     text = run("examples/any_resolution.py", "--small", "--rounds", "1", "--json", str(tmp_path / "rows"))
     head, *rows = json.loads((tmp_path / "rows").read_text())
@@ -47,6 +56,13 @@ def test_dispatch_benchmark(tmp_path):
     rows = json.loads((tmp_path / "rows").read_text())
     assert [row["arguments"] for row in rows] == [1, 200]
     assert all(row["ratio"] > 0 for row in rows)
+
+
+def test_control_benchmark(tmp_path):
+    run("benchmarks/control.py", "--rounds", "1", "--json", str(tmp_path / "rows"))
+    rows = json.loads((tmp_path / "rows").read_text())
+    assert {row["program"] for row in rows} == {"LSTM by scan", "while_loop", "cond chain"}
+    assert all(row["compilations"] == 1 and row["difference"] < 1e-3 for row in rows)
 
 
 def test_first_call_benchmark(tmp_path):

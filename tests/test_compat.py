@@ -59,3 +59,29 @@ def test_tree_mismatch_is_worded_as_by_compiled():
         compiled(1.0, {"b": 1.0})
     given = jax.tree.structure(((1.0, {"b": 1.0}), {}))
     assert compat.tree_mismatch_message(given, compiled.in_tree) == str(theirs.value)
+
+
+def test_primitives_without_a_public_name():
+    assert {compat.primitive(name).name for name in ("split", "geqrf", "pure_callback", "linear_solve")} == {
+        *("split", "geqrf", "pure_callback", "custom_linear_solve")
+    }
+    assert compat.primitive("stack") in compat.primitives()
+
+
+def test_callback_functions_call_the_users_function():
+    (eqn,) = jax.make_jaxpr(lambda x: jax.pure_callback(np.sin, x, x))(np.float32(1)).eqns
+    (result,) = compat.callback_function(eqn.primitive)(np.float32(1), **eqn.params)
+    assert result == np.sin(np.float32(1))
+
+
+def test_references_are_discharged():
+    def fun(x):
+        ref = jax.new_ref(x)
+        ref[...] *= 2
+        return ref[...]
+
+    closed = jax.make_jaxpr(fun)(np.ones(3, np.float32))
+    assert "Ref" in str(closed)
+    assert "Ref" not in str(compat.without_references(closed))
+    plain = jax.make_jaxpr(lambda x: -x)(np.ones(3))
+    assert compat.without_references(plain) is plain

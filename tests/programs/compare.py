@@ -1,4 +1,8 @@
-"""A program against `jax.jit`: compiled once with symbolic sizes, run at several."""
+"""A program against `jax.jit`: compiled once with symbolic sizes, run at several.
+
+A difference of floats counts if it is larger than what `jax.jit` itself makes of inputs that are off by a few roundings: sums of
+large terms may cancel, and then the last bits of the terms are what is left.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ def wrong(program: Program, sizes) -> str:
         for k, (got, want) in enumerate(zip(compiled(*arguments), wanted, strict=True)):
             if (got.shape, got.dtype, got.weak_type) != (want.shape, want.dtype, want.weak_type):
                 return f"{env}, output {k}: {got.aval} is not {want.aval}"
-            if message := differs(got, want, narrow):
+            if (message := differs(got, want, narrow)) and not is_rough(program, arguments, got, want, k):
                 return f"{env}, output {k}: {message}"
     versions = compiled.cache_info().versions
     if len(versions) > 1 and not all(v.guards for v in versions):  # guards come of what jax.numpy asks of sizes
@@ -57,3 +61,18 @@ def differs(got, want, narrow: bool) -> str:
         bad = ~((np.abs(got - want) <= tolerance) | (got == want) | (np.isnan(got) & np.isnan(want)))
         off = np.max(np.abs(got - want))
     return f"{bad.sum()} of {got.size} differ, by up to {off:.3g} of {tolerance:.3g}" if bad.any() else ""
+
+
+def is_rough(program: Program, arguments, got, want, k: int) -> bool:
+    """Whether output k of `jax.jit` moves as far if the inputs move by a few roundings."""
+    if not jnp.issubdtype(want.dtype, jnp.inexact) or not (np.isfinite(got).all() and np.isfinite(want).all()):
+        return False
+    rng = np.random.default_rng(1)
+    loose = [not x.exact for x in program.inputs] if not all(x.exact for x in program.inputs) else [True] * len(arguments)
+
+    def moved(x):
+        return (x * (1 + 5e-7 * rng.standard_normal(x.shape))).astype(x.dtype)
+
+    nearby = [moved(x) if inexact and x.dtype == np.float32 else x for x, inexact in zip(arguments, loose, strict=True)]
+    again = jax.jit(program.function())(*nearby)[k]
+    return bool(np.max(np.abs(got - want)) <= 8 * np.max(np.abs(again - want)))

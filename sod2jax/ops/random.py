@@ -40,12 +40,12 @@ def mulhi(x, y):
     return x1 * y1 + high + ((low + x0 * y1) >> 32)
 
 
-def number_of(b, shape, index):
-    """The number of an element in row-major order, in 64 bits."""
+def row_major(shape, index):
+    """The number of an element."""
     number = ZERO
     for i, size in zip(index, shape, strict=True):
         number = number * size + i
-    return b.position(number, U64)
+    return number
 
 
 def half(b, value, high):
@@ -55,30 +55,56 @@ def half(b, value, high):
 
 def iota_2x32_shape(b, out, index, *, shape):
     """The words, high and low, of the number of each element."""
-    return half(b, number_of(b, out.shape, index), out.number == 0)
+    return half(b, b.position(row_major(out.shape, index), U64), out.number == 0)
 
 
-# -- XLA's generator: a state of a key and a counter, and bits from hashing the counter
+# -- XLA's generators: a key, a state that counts blocks, and bits from hashing the state under the key
+
+
+def word(x, k):
+    return lax.shift_right_logical(x, U64.type(32 * k)).astype(U32)
+
+
+def joined(low, high):
+    return low.astype(U64) | lax.shift_left(high.astype(U64), U64.type(32))
 
 
 def philox_bits(key, state, number, *, dtype):
-    """Bits number `number`: the numbered block is the hash of the 128-bit (key, state) + block, four words long."""
-    per_block = 2 if dtype.itemsize == 8 else 4
-    low = state + number // per_block
+    """Blocks are hashes of the 128-bit (key, state) + block: four words."""
+    words = 4 * 4 // max(dtype.itemsize, 4)
+    low = state + number // words
     high = key + (low < state).astype(U64)
-    word = lambda x, k: lax.shift_right_logical(x, U64.type(32 * k)).astype(U32)
     counter = (word(x, k) for x in (low, high) for k in (0, 1))
     hashed = compat.hash_function("philox4x32")(word(key, 0), word(key, 1), *counter)
-    if per_block == 2:
-        hashed = [x.astype(U64) | lax.shift_left(y.astype(U64), U64.type(32)) for x, y in (hashed[:2], hashed[2:])]
-    return lax.select_n((number % per_block).astype(np.int32), *hashed).astype(dtype)
+    if words == 2:
+        hashed = joined(*hashed[:2]), joined(*hashed[2:])
+    return lax.select_n((number % words).astype(np.int32), *hashed).astype(dtype)
+
+
+def threefry_bits(key, state, number, *, dtype):
+    """Blocks are hashes of state + block: two words."""
+    words = 2 * 4 // max(dtype.itemsize, 4)
+    count = state + number // words
+    hashed = compat.hash_function("threefry2x32")(*(word(x, k) for x in (key, count) for k in (0, 1)))
+    return joined(*hashed) if words == 1 else lax.select(number % 2 == 0, *hashed).astype(dtype)
+
+
+def halved(shape):
+    """The axis along which the two words of threefry's blocks lie: the first of even size, else the longest."""
+    sizes = [size.value for size in shape]
+    if len(sizes) > 1 and None in sizes:
+        raise not_yet("rng_bit_generator by RNG_THREE_FRY with symbolic sizes", remedy="Use RNG_PHILOX, or jax.random.")
+    even = [axis for axis, size in enumerate(sizes) if size is None or size % 2 == 0]
+    return even[0] if even else sizes.index(max(sizes))
 
 
 def rng_bit_generator(b, out, index, key, *, shape, dtype, algorithm, **_):
-    """Every element hashes its block: the generator is one kernel with what follows."""
-    if algorithm not in (lax.RandomAlgorithm.RNG_DEFAULT, lax.RandomAlgorithm.RNG_PHILOX):
-        raise not_yet(f"rng_bit_generator by {algorithm}", remedy="Use RNG_PHILOX, or jax.random with threefry keys.")
-    narrow, dtype = key.dtype == U32, np.dtype(dtype)
+    """Every element hashes its block, so that the generator is one kernel with what follows."""
+    narrow, dtype, shape = key.dtype == U32, np.dtype(dtype), tuple(map(expr_of, shape))
+    threefry = algorithm == lax.RandomAlgorithm.RNG_THREE_FRY
+    words = 4 * (2 if threefry else 4) // max(dtype.itemsize, 4)
+    axis = halved(shape) if threefry and words == 2 and shape else None
+    blocks = shape if axis is None else (*shape[:axis], (shape[axis] + 1) // 2, *shape[axis + 1 :])
 
     def state(i):
         if not narrow:
@@ -87,17 +113,22 @@ def rng_bit_generator(b, out, index, key, *, shape, dtype, algorithm, **_):
         return b.op("or", low, b.op("shift_left", high, b.const(32, U64), dtype=U64), dtype=U64)
 
     if out.number == 1:
-        return _philox_bits(b, state(0), state(1), number_of(b, out.shape, index), dtype=dtype)[0]
-    size = math.prod(map(expr_of, shape), start=const(1))
-    blocks = b.position((size + 1) // 2 if dtype.itemsize == 8 else (size + 3) // 4, U64)
-    words = [state(0), b.op("add", state(1), blocks, dtype=U64)]
+        if axis is None:
+            number = row_major(shape, index)
+        else:
+            number = 2 * row_major(blocks, (*index[:axis], index[axis] // 2, *index[axis + 1 :])) + index[axis] % 2
+        bits = _threefry_bits if threefry else _philox_bits
+        return bits(b, state(0), state(1), b.position(number, U64), dtype=dtype)[0]
+    count = math.prod(blocks, start=const(1))
+    if not threefry:
+        count = (count + words - 1) // words
+    after = [state(0), b.op("add", state(1), b.position(count, U64), dtype=U64)]
     if narrow:
-        words = [half(b, x, high) for x in words for high in (False, True)]
-    place = b.position(index[0], np.dtype(np.int32))
-    return select(b, out, (), *map(Scalar, (place, *words)))
+        after = [half(b, x, high) for x in after for high in (False, True)]
+    return select(b, out, (), *map(Scalar, (b.position(index[0], np.dtype(np.int32)), *after)))
 
 
-_philox_bits = inlined(philox_bits)
+_philox_bits, _threefry_bits = inlined(philox_bits), inlined(threefry_bits)
 
 creates(compat.random_primitive("iota_2x32_shape"), iota_2x32_shape)
 elementwise(compat.primitive("mulhi"), composite(mulhi), 2)

@@ -112,23 +112,28 @@ def test_distributions_fuse_into_one_kernel():
     assert len(compiled.lower(*args).compile().program.kernels) == 1
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int32, np.float32])
-@pytest.mark.parametrize("state", [np.uint32([1, 2, 0xFFFFFFFE, 0xFFFFFFFF]), np.uint64([5, 2**64 - 2])], ids=["u32", "u64"])
+STATES = {"u32": np.uint32([1, 2, 0xFFFFFFFE, 0xFFFFFFFF]), "u64": np.uint64([5, 2**64 - 2])}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_rng_bit_generator_counts_in_128_bits(state, dtype):
+    generate = lambda s, x: lax.rng_bit_generator(s, x.shape, dtype, lax.RandomAlgorithm.RNG_PHILOX)
     with jax.enable_x64(True):
-        algorithm = lax.RandomAlgorithm.RNG_PHILOX
-        if np.dtype(dtype).kind != "u":
-            with pytest.raises(TypeError, match="unsupported dtype"):
-                lax.rng_bit_generator(state, (3,), dtype)
-            return
-        generate = lambda s, x: lax.rng_bit_generator(s, x.shape, dtype, algorithm)
         same_bits(generate, *((state, np.ones(shape, np.float32)) for shape in SIZES))
 
 
-def test_an_algorithm_that_is_missing_has_a_name():
-    generate = lambda s: lax.rng_bit_generator(s, (3,), algorithm=lax.RandomAlgorithm.RNG_THREE_FRY)
-    with pytest.raises(NotImplementedError, match="RNG_THREE_FRY"):
-        sod2.jit(generate)(np.zeros(4, np.uint32))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_rng_bit_generator_by_threefry(state, dtype):
+    generate = lambda s, x: lax.rng_bit_generator(s, x.shape, dtype, lax.RandomAlgorithm.RNG_THREE_FRY)
+    with jax.enable_x64(True):
+        for shape in ((), (3, 5), (5, 3, 5), (3, 4), (2, 3), (0, 2)):
+            same_bits(generate, (state, np.ones(shape, np.float32)), shapes=None)
+        same_bits(generate, *((state, np.ones(n, np.float32)) for n in (4, 7, 1, 0)), shapes=(None, "n"))
+        if dtype is not np.uint64:
+            with pytest.raises(NotImplementedError, match="RNG_THREE_FRY with symbolic sizes"):
+                sod2.jit(generate, shapes=(None, "n, m"))(state, np.ones((2, 3)))
 
 
 def test_positions_count_in_64_bits():

@@ -5,6 +5,8 @@
 * Rounding is to nearest, ties to even, denormals included; what is too large becomes infinite, or else NaN.
 * float8_e8m0fnu has neither sign nor zero nor mantissa: an exponent, or NaN.
 * f32 denormals may count as zero, so none appears on the way.
+* What has less than 8 bits, int4 and int2 included, takes a byte here. JAX packs several into one in the arrays that users hold,
+  so arguments and results cannot have such a dtype (`image.dtype_code`); everything between them can.
 """
 
 from __future__ import annotations

@@ -46,7 +46,10 @@ def dtype_code(dtype) -> int:
     if kind is None and dtype.isbuiltin == 1:
         kind = _DLPACK_KINDS.get(dtype.kind)
     if kind is None:
-        raise TypeError(f"arrays of dtype {dtype} cannot be handed to the runtime")
+        remedy = (
+            "; JAX packs several into a byte: pass int8 or float8, and cast inside of the function" if dtype.itemsize == 1 else ""
+        )
+        raise TypeError(f"arrays of dtype {dtype} cannot be handed to the runtime{remedy}")
     return kind << 8 | dtype.itemsize * 8
 
 

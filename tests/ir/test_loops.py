@@ -11,7 +11,7 @@ DTYPES = [np.bool_, np.int8, np.int32, np.uint8, np.uint64, np.float16, ml_dtype
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
-@pytest.mark.parametrize("op", FOLDS)
+@pytest.mark.parametrize("op", [op for op in FOLDS if op != "set"])  # which is no monoid
 def test_identity_is_neutral(op, dtype):
     dtype = np.dtype(dtype)
     if op in ("and", "or", "xor") and dtype.kind not in "biu":

@@ -24,7 +24,9 @@ def every(dtype):
 def many(rng, shape):
     """f32 of all sizes, halfway cases among them."""
     top = rng.integers(0, 1 << 16, shape, dtype=np.uint16).view(ml_dtypes.bfloat16).astype(np.float32)
-    return np.where(rng.random(shape) < 0.5, top, rng.standard_normal(shape) * 2.0 ** rng.integers(-20, 18, shape)).astype(np.float32)
+    return np.where(rng.random(shape) < 0.5, top, rng.standard_normal(shape) * 2.0 ** rng.integers(-20, 18, shape)).astype(
+        np.float32
+    )
 
 
 def same(ours, theirs):

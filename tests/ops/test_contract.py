@@ -1,6 +1,5 @@
 """dot_general of every dimension numbering and convolutions of every shape, through the template and through plain folds."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest

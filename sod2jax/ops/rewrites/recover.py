@@ -2,7 +2,7 @@
 
 * `gather`: each operand axis is read at an expression in the output's position (`rewrite.positions`). Where all are affine, with
   a constant step and one position each, the read is slice + rev + transpose + broadcast.
-* Bounds must be known, unless the mode promises them; a promise that is known to be broken keeps the gather.
+* Bounds must be known. If the mode only promises them, the read begins where it stays inside, if there is room at all sizes.
 * `dynamic_slice` with starts that are functions of sizes is a slice; its clamping is written into the start.
 * An integer scalar that is a function of sizes becomes one `dim_as_value`, or a literal.
 * A `while` that counts from a start to a bound by one is a `scan` over the counter, as `fori_loop` with a static bound writes it.
@@ -66,9 +66,13 @@ def affine_read(cx, reader, x, index, out, promised):
             low = low + (n - 1) * step
         step = abs(step)
         low, last = cx.box.simplify(low), cx.box.simplify(low + (n - 1) * step)
-        inside = cx.box.known_le(0, low) and cx.box.known_lt(last, size)
-        if not inside and (not promised or cx.box.known_lt(low, 0) or cx.box.known_le(size, last)):
-            return None
+        if not (cx.box.known_le(0, low) and cx.box.known_lt(last, size)):
+            room = cx.box.simplify(size - 1 - (last - low))  # the last place where the read can begin
+            outside = cx.box.known_lt(low, 0) or cx.box.known_le(size, last)
+            if not promised or outside or not cx.box.known_le(0, room):
+                return None
+            low = cx.box.simplify(maximum(0, minimum(low, room)))  # a broken promise reads something, but nothing outside
+            last = cx.box.simplify(low + (n - 1) * step)
         starts.append(low)
         steps.append(step)
         sizes.append(n)

@@ -145,7 +145,15 @@ def canonical_dtype(dtype) -> np.dtype:
 
 
 _ROOMS = (
-    *("lax.lax", "lax.slicing", "lax.linalg", "lax.control_flow.solves", "lax.control_flow.conditionals", "lax.parallel"),
+    *(
+        "lax.lax",
+        "lax.slicing",
+        "lax.scaled_dot",
+        "lax.linalg",
+        "lax.control_flow.solves",
+        "lax.control_flow.conditionals",
+        "lax.parallel",
+    ),
     *("callback", "debugging", "custom_derivatives", "custom_batching", "core", "pjit", "checkify", "ffi"),
 )
 
@@ -154,6 +162,12 @@ def primitive(name: str):
     """The primitive `name` that `jax.extend.core.primitives` does not list (split, stack, geqrf, pure_callback, ...)."""
     rooms = (importlib.import_module(f"jax._src.{room}") for room in _ROOMS)
     return next(found for room in rooms if (found := getattr(room, f"{name}_p", None)) is not None)
+
+
+def implementation(name: str):
+    """What JAX lowers the primitive `name` to on a CPU, in lax calls."""
+    rooms = (importlib.import_module(f"jax._src.{room}") for room in _ROOMS)
+    return next(found for room in rooms if (found := getattr(room, f"_{name}_impl", None)) is not None)
 
 
 def callback_function(prim):

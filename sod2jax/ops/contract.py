@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives as p
 
+from sod2jax import compat
 from sod2jax.ir.dims import expr_of
 from sod2jax.ir.expr import Expr, const, floordiv, mod
 from sod2jax.ops import values
@@ -210,3 +211,6 @@ defop(
         folds=True, decompose=partial(in_one_dtype, p.conv_general_dilated_p), solve=values.SOLVE["conv_general_dilated"],
     )
 )  # fmt: skip
+
+for _name in ("ragged_dot_general", "scaled_dot"):  # in simpler primitives, as JAX computes them on a CPU
+    defop(OpDef(compat.primitive(_name), Dyn.ISDOS, Mapping.MANY_TO_MANY, decompose=compat.implementation(_name)))

@@ -232,25 +232,14 @@ def _hashes():
     return threefry2x32, threefry4x32, philox2x32, philox4x32
 
 
-def random_function(name: str):
-    """What JAX lowers the primitive `name` of jax.random to (random_seed, random_bits, ...), as a function of typed keys.
+def on_words(name: str):
+    """What JAX lowers the primitive `name` of jax.random to, as a function of the words of keys that can be traced."""
+    return getattr(_prng, f"{name}_impl_base")
 
-    Their `def_impl`s compute on the words of concrete keys; the functions below them can be traced.
-    """
-    if name == "random_gamma":
-        return functools.partial(_random._gamma_impl, use_vmap=True)
-    function = getattr(_prng, f"{name}_impl_base")
-    if name == "random_seed":
-        return lambda seeds, impl: _prng.random_wrap(function(seeds, impl=impl), impl=impl)
 
-    def of_keys(keys, *operands, **params):
-        impl, data = keys.dtype._impl, _prng.random_unwrap(keys)
-        if name == "random_bits":
-            return function(impl, data, keys.ndim, **params)
-        place = (*operands, keys.shape) if name == "random_fold_in" else (keys.ndim,)
-        return _prng.random_wrap(function(impl, data, *place, **params), impl=impl)
-
-    return of_keys
+def sample_gamma(keys, a, log_space: bool):
+    """What JAX lowers its primitive for samples of the gamma distribution to, on a CPU."""
+    return _random._gamma_impl(keys, a, log_space=log_space, use_vmap=True)
 
 
 def escaped_tracer_error(tracer) -> Exception:
@@ -330,6 +319,16 @@ def element_shape(dtype) -> tuple[int, ...] | None:
 def words_of(aval):
     """The aval of the words of typed keys; other avals as they are."""
     return _core.physical_aval(aval)
+
+
+def wrap_keys(words, impl):
+    """Typed keys from their words, in a trace: `jax.random.wrap_key_data` wants a generator's name."""
+    return _prng.random_wrap(words, impl=impl)
+
+
+def unwrap_keys(keys):
+    """The implementation and the words of typed keys, in a trace."""
+    return keys.dtype._impl, _prng.random_unwrap(keys)
 
 
 def key_array(dtype, words):

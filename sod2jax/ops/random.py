@@ -130,10 +130,37 @@ def rng_bit_generator(b, out, index, key, *, shape, dtype, algorithm, **_):
 
 _philox_bits, _threefry_bits = inlined(philox_bits), inlined(threefry_bits)
 
+
+# -- keys: JAX's own code for their words
+
+
+def random_seed(seeds, *, impl):
+    return compat.wrap_keys(compat.on_words("random_seed")(seeds, impl=impl), impl)
+
+
+def random_split(keys, *, shape):
+    impl, words = compat.unwrap_keys(keys)
+    return compat.wrap_keys(compat.on_words("random_split")(impl, words, keys.ndim, shape=shape), impl)
+
+
+def random_fold_in(keys, data):
+    impl, words = compat.unwrap_keys(keys)
+    return compat.wrap_keys(compat.on_words("random_fold_in")(impl, words, data, keys.shape), impl)
+
+
+def random_bits(keys, **params):
+    impl, words = compat.unwrap_keys(keys)
+    return compat.on_words("random_bits")(impl, words, keys.ndim, **params)
+
+
 creates(compat.random_primitive("iota_2x32_shape"), iota_2x32_shape)
 elementwise(compat.primitive("mulhi"), composite(mulhi), 2)
 for _name, _cost in (("threefry2x32", 110), ("threefry4x32", 220), ("philox2x32", 70), ("philox4x32", 140)):
     elementwise(compat.random_primitive(_name), composite(compat.hash_function(_name)), _cost)
 defop(OpDef(p.rng_bit_generator_p, Dyn.ISDOS, Mapping.ONE_TO_MANY, pull=rng_bit_generator, cost=200))
-for _prim in (p.random_seed_p, p.random_split_p, p.random_fold_in_p, p.random_bits_p, p.random_gamma_p):
-    defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, decompose=compat.random_function(_prim.name)))
+DECOMPOSED = {
+    p.random_seed_p: random_seed, p.random_split_p: random_split, p.random_fold_in_p: random_fold_in,
+    p.random_bits_p: random_bits, p.random_gamma_p: compat.sample_gamma,
+}  # fmt: skip
+for _prim, _rule in DECOMPOSED.items():
+    defop(OpDef(_prim, Dyn.ISDOS, Mapping.MANY_TO_MANY, decompose=_rule))

@@ -98,9 +98,22 @@ def _(first, *_, axis, wanted):
     return ShapedArray((*first.shape[:axis], wanted, *first.shape[axis + 1 :]), INT32)
 
 
+@order_p.def_impl
+def _(first, *more, axis, wanted):
+    keys = [jnp.asarray(k) for k in (first, *more)]
+    positions = lax.broadcasted_iota(INT32, keys[0].shape, axis)
+    *_, order = lax.sort((*keys, positions), dimension=axis, num_keys=len(keys))
+    return lax.slice_in_dim(order, 0, wanted, axis=axis)
+
+
 @take_p.def_abstract_eval
 def _(x, order, *, axis):
     return ShapedArray(order.shape, x.dtype)
+
+
+@take_p.def_impl
+def _(x, order, *, axis):
+    return jnp.take_along_axis(x, order, axis)
 
 
 def sort_order(outs, ins, *, axis, wanted):

@@ -90,7 +90,9 @@ def trace(
     """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
     scope = _scope(signature)
     with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
-        jitted, scope = _first_that_traces(scope, lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope), signature)
+        jitted, scope = _first_that_traces(
+            scope, lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope), signature
+        )
     closed = jitted.jaxpr
     for value in compat.lifted_values(jitted):
         if isinstance(value, compat.Tracer):

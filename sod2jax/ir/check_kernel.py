@@ -13,7 +13,24 @@ from collections.abc import Iterator
 import numpy as np
 
 from sod2jax.ir.expr import Expr
-from sod2jax.ir.loops import FOLDS, SCALAR_OPS, Const, For, Gemm, If, Index, Init, Kernel, Let, Load, Op, Ref, Store, Update, While
+from sod2jax.ir.loops import (
+    FOLDS,
+    SCALAR_OPS,
+    Const,
+    For,
+    Gemm,
+    If,
+    Index,
+    Init,
+    Kernel,
+    Let,
+    Load,
+    Op,
+    Ref,
+    Store,
+    Update,
+    While,
+)
 
 LOOPS = ("serial", "vector", "unroll")
 BOOL = np.dtype(bool)

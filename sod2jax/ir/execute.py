@@ -64,9 +64,7 @@ class _Execution:
 
     def outputs(self) -> list[np.ndarray]:
         self.block(self.program.steps)
-        return [
-            np.array(self.inputs[o.forward] if o.forward is not None else self.array(o.slot)) for o in self.program.outputs
-        ]
+        return [np.array(self.inputs[o.forward] if o.forward is not None else self.array(o.slot)) for o in self.program.outputs]
 
     def block(self, steps: Sequence[AnyStep]) -> None:
         for step in steps:

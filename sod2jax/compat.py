@@ -316,6 +316,11 @@ def element_shape(dtype) -> tuple[int, ...] | None:
     return _core.physical_element_aval(dtype).shape if _dtypes.issubdtype(dtype, _dtypes.prng_key) else None
 
 
+def key_dtype(name: str):
+    """The dtype of typed keys that is called `name` ("key<fry>"), or None."""
+    return next((t for t in map(_prng.KeyTy, _prng.prngs.values()) if t.name == name), None)
+
+
 def words_of(aval):
     """The aval of the words of typed keys; other avals as they are."""
     return _core.physical_aval(aval)

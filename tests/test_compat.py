@@ -85,3 +85,28 @@ def test_references_are_discharged():
     assert "Ref" not in str(compat.without_references(closed))
     plain = jax.make_jaxpr(lambda x: -x)(np.ones(3))
     assert compat.without_references(plain) is plain
+
+
+def test_typed_keys_and_their_words():
+    keys = jax.random.split(jax.random.key(1, impl="rbg"), 3)
+    assert compat.element_shape(keys.dtype) == (4,)
+    assert compat.element_shape(np.dtype(np.uint32)) is None
+    assert compat.words_of(jax.typeof(keys)).shape == (3, 4)
+    assert compat.key_dtype("key<rbg>") == keys.dtype
+    assert compat.key_dtype("float32") is None
+    assert bool((compat.key_array(keys.dtype, compat.key_words(keys)) == keys).all())
+    assert compat.key_words(3.0) == 3.0
+    rewrapped = jax.jit(lambda k: compat.wrap_keys(compat.unwrap_keys(k)[1], compat.unwrap_keys(k)[0]))(keys)
+    assert bool((rewrapped == keys).all())
+
+
+def test_hashes_and_functions_of_words():
+    zero = np.zeros(3, np.uint32)
+    for name, operands in {"threefry2x32": 4, "threefry4x32": 8, "philox2x32": 3, "philox4x32": 6}.items():
+        hashed = compat.random_primitive(name).bind(*[zero] * operands)
+        for mine, theirs in zip(compat.hash_function(name)(*[zero] * operands), hashed, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    split = compat.on_words("random_split")(jax.random.key(0).dtype._impl, np.zeros(2, np.uint32), 0, shape=(2,))
+    np.testing.assert_array_equal(split, jax.random.key_data(jax.random.split(jax.random.key(0))))
+    zeros = jnp.zeros(2)
+    np.testing.assert_array_equal(compat.special_function("igamma")(zeros + 1, zeros), zeros)

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sod2jax import compat
+
 RTOL = {8: 1e-9, 4: 1e-4, 2: 2e-2, 1: 2e-1}  # by the bytes of a float
 
 
@@ -40,14 +42,15 @@ def difference(found, expected, *, rtol: float, atol: float | None = None) -> Di
         return Difference("", f"the result is the pytree {trees[0]}, and should be {trees[1]}")
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves_with_path(expected), strict=True)
     for f, (path, e) in pairs:
-        if message := _type_differs(f, e) or _values_differ(np.asarray(f), np.asarray(e), rtol, atol):
+        values = (np.asarray(compat.key_words(x)) for x in (f, e))
+        if message := _type_differs(f, e) or _values_differ(*values, rtol, atol):
             return Difference(jax.tree_util.keystr(path), message)
     return None
 
 
 def _type_differs(found, expected) -> str:
     for what in ("shape", "dtype", "weak_type"):
-        f, e = getattr(found, what), getattr(expected, what)
+        f, e = getattr(found, what, None), getattr(expected, what, None)  # typed keys have no weak type
         if f != e:
             return f"the {what.replace('_', ' ')} is {f}, and should be {e}"
     return ""

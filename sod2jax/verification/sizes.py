@@ -183,7 +183,7 @@ def _any(name: str, options: Sequence[int], seen: set[frozenset], rng) -> int:
 
 
 def nbytes(shape: Iterable[Expr], dtype, sizes: Mapping[str, int]) -> int:
-    n = np.dtype(dtype).itemsize
+    n = dtype.itemsize
     for e in shape:
         n *= e.eval(sizes)
     return n

@@ -11,6 +11,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from sod2jax import compat
+
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0)
 
 
@@ -20,8 +22,12 @@ def draw(
     """A random array: integers from `low` to `high`, booleans true with probability `odds`, floats normal around `mean`.
 
     A negative `scale` makes floats that are nowhere below 0. `special` puts NaN, infinities and zeros of both signs into floats.
+    Typed keys get random words.
     """
     rng = np.random.default_rng(seed)
+    if (keys := compat.key_dtype(getattr(dtype, "name", dtype))) is not None:
+        words = rng.integers(0, 1 << 32, (*shape, *compat.element_shape(keys)), np.uint32)
+        return compat.key_array(keys, jnp.asarray(words))
     dtype = jnp.dtype(dtype)
     if dtype.kind == "b":
         return rng.random(shape) < odds
@@ -40,7 +46,7 @@ def draw(
 
 def like(example: Any) -> dict[str, Any]:
     """Keywords of `draw` for values such as those of an example; none where it has no values (a ShapeDtypeStruct)."""
-    if hasattr(example, "shape") and not hasattr(example, "__array__"):
+    if hasattr(example, "shape") and (not hasattr(example, "__array__") or compat.element_shape(example.dtype) is not None):
         return {}
     x = np.asarray(example)
     if not x.size:
@@ -69,4 +75,5 @@ def _short(value):
 def call_text(dtype, shape: Sequence[int], seed: Sequence[int], keywords: Mapping[str, Any]) -> str:
     """The call of `draw` as Python text."""
     rest = "".join(f", {k}={v!r}" for k, v in keywords.items())
-    return f'draw("{np.dtype(dtype).name}", {tuple(shape)}, {tuple(seed)}{rest})'
+    name = dtype.name if compat.element_shape(dtype) is not None else np.dtype(dtype).name
+    return f'draw("{name}", {tuple(shape)}, {tuple(seed)}{rest})'

@@ -63,3 +63,11 @@ def test_the_text_makes_the_same_values():
     keywords = {**like(np.array([1.0, 2.5])), "special": True}
     text = call_text(jnp.bfloat16, (3, 4), (0, 1), keywords)
     np.testing.assert_array_equal(eval(text), draw(jnp.bfloat16, (3, 4), (0, 1), **keywords))
+
+
+def test_typed_keys():
+    key = jax.random.key(0, impl="rbg")
+    assert like(key) == {}
+    made = draw(key.dtype, (2, 3), (1, 2))
+    assert (made.shape, made.dtype) == ((2, 3), key.dtype)
+    assert bool((eval(call_text(key.dtype, (2, 3), (1, 2), {})) == made).all())

@@ -183,3 +183,8 @@ def test_the_public_names():
 
     assert callable(sod2.verify)
     assert module.verify is sod2.verify
+
+
+def test_typed_keys_are_arguments_and_results():
+    f = sod2.jit(lambda keys, x: (jax.vmap(jax.random.normal)(keys) + x, jax.random.split(keys[0])), shapes="n")
+    assert sod2.verify(f, jax.random.split(jax.random.key(0), 3), np.ones(3, np.float32))

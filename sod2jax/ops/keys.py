@@ -11,6 +11,7 @@ from jax import lax
 from jax.extend.core import primitives as p
 
 from sod2jax import compat
+from sod2jax.ops.elementwise import elementwise, identity
 
 
 def broadcast_in_dim(words, x, *, shape, broadcast_dimensions, **rest):
@@ -83,14 +84,17 @@ def data(words, x, **_):
 
 
 TILE = compat.primitive("tile")
+SAME_WORDS = tuple(map(compat.random_primitive, ("random_wrap", "random_unwrap", "random_clone")))
 RULES = {
     p.broadcast_in_dim_p: broadcast_in_dim, p.reshape_p: reshape, p.transpose_p: transpose, TILE: tile, p.slice_p: slice_,
     p.dynamic_slice_p: dynamic_slice, p.dynamic_update_slice_p: dynamic_update_slice, p.gather_p: gather, p.scatter_p: scatter,
     p.select_n_p: select_n, p.eq_p: equal, p.ne_p: unequal,
-    compat.random_primitive("random_wrap"): data, compat.random_primitive("random_unwrap"): data,
-    compat.random_primitive("random_clone"): data,
+    **dict.fromkeys(SAME_WORDS, data),
 }  # fmt: skip
 AS_THEY_ARE = (
     p.concatenate_p, compat.primitive("stack"), compat.primitive("split"), p.rev_p, p.squeeze_p, p.copy_p, p.name_p,
     p.stop_gradient_p, compat.primitive("optimization_barrier"), p.while_p, p.scan_p, p.cond_p,
 )  # fmt: skip
+
+for _prim in SAME_WORDS:
+    elementwise(_prim, identity, 0.0, is_identity=True)

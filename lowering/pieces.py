@@ -197,15 +197,15 @@ def sizes(graph: Graph, piece: Piece) -> Sequence[Expr]:
 
 
 def constraints(graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> list[tuple[int, ...]]:
-    """For each piece those that must come before it: readers of what it overwrites, and effects before its own."""
-    readers: dict[What, list[int]] = {}
+    """For each piece those that must come before it: makers and readers of what it overwrites, and effects before its own."""
+    users: dict[What, list[int]] = {}
     for i, p in enumerate(pieces):
-        for r in p.reads:
-            readers.setdefault(r, []).append(i)
+        for v in (*p.reads, *p.writes):
+            users.setdefault(v, []).append(i)
     overwritten = {out: x for x, out in heir.items()}
     found, effect = [], None
     for i, p in enumerate(pieces):
-        after = [j for w in p.writes if w in overwritten for j in readers.get(overwritten[w], ()) if j != i]
+        after = [j for w in p.writes if w in overwritten for j in users.get(overwritten[w], ()) if j != i]
         if p.group.whole is not None and graph.eqns[p.group.whole].effects:
             after += [effect] if effect is not None else []
             effect = i

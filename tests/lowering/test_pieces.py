@@ -10,7 +10,7 @@ from jax import lax
 from sod2jax import rewrite
 from sod2jax.ir.box import Box
 from sod2jax.lowering import targets
-from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, Lowerer, LoopPiece, read_too_late
+from sod2jax.lowering.pieces import BranchPiece, CallPiece, KernelPiece, LoopPiece, Lowerer, read_too_late
 from sod2jax.ops.outputs import separate
 
 
@@ -45,3 +45,14 @@ def test_what_is_overwritten_must_have_been_read():
     assert read_too_late(order, {"x": "z"}) == {"x"}
     assert not read_too_late(order[:2], {"x": "z"})
     assert not read_too_late(order, {})
+
+
+def test_what_is_overwritten_is_made_first(agrees):
+    """The update of a row takes less memory than the matrix that it updates, and must wait for it all the same."""
+
+    def f(i, y, x):
+        row = jnp.tanh(y)
+        return jnp.linalg.cholesky(x @ x.T / (x.shape[1] * 4 + 1) + 2 * jnp.eye(x.shape[0])).at[i].add(row, mode="drop")
+
+    make = [lambda rng, shape: np.int32(1), *[lambda rng, shape: rng.standard_normal(shape).astype(np.float32)] * 2]
+    agrees(f, ("", "a", "a, b"), [{"a": 33, "b": 2}, {"a": 5, "b": 3}], make=make)

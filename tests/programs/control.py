@@ -142,3 +142,13 @@ class Control(Builder):
         body, free = self.body(f"{name}_body", [row], [row])
         t = self.one(["jax.vmap({f})({x})", "lax.map({f}, {x})", "jax.checkpoint(jax.vmap({f}))({x})"])
         return self.finish(t.format(f=f"{name}_body", x=xs.name), [xs], xs, body, free)
+
+    def op_grad(self):
+        x = self.state()
+        if x is None or x.dtype != "float32" or x.exact:
+            return None
+        name = self.fresh()
+        inner = self.held(f"{name}_x", x)
+        body, free = self.body(f"{name}_body", [inner], [inner])
+        t = f"jnp.tanh(jax.grad(lambda x: jnp.sum({name}_body(x)))({x.name}))"
+        return self.finish(t, [x], x, body, free)

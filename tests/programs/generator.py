@@ -24,11 +24,12 @@ LEAST, MOST = 5, 40  # lines
 WEIGHTS = {
     "unary": 8, "exact_unary": 6, "binary": 10, "divide": 2, "compare": 4, "logical": 2, "select": 4, "convert": 5, "size": 2,
     "iota": 2, "integer": 4, "bits": 2, "complex": 1, "complex_unary": 2, "complex_dot": 1, "random": 1,
+    "fft": 1, "linalg": 1,
     "broadcast": 4, "reshape": 6, "transpose": 6, "slice": 4, "pad": 4, "concatenate": 4, "tile": 1, "take": 3,
     "gather": 2, "take_along": 2, "scatter": 3, "write": 2, "dynamic_slice": 2, "dynamic_update": 2, "segments": 1,
     "reduce": 6, "arg": 2, "normalise": 4, "running": 3, "sort": 2, "sort_by_key": 1, "top": 1, "count": 1,
     "dot": 6, "dense": 5, "conv": 3, "pool": 2,
-    "cond": 2, "switch": 1, "fori": 2, "while": 1, "scan": 2, "map": 1,
+    "cond": 2, "switch": 1, "fori": 2, "while": 1, "scan": 2, "map": 1, "grad": 3,
 }  # fmt: skip
 INPUTS = ["float32"] * 6 + ["int32"] * 2 + ["bool", "bfloat16", "float16", "int8", "uint8", "uint32", "complex64"]
 

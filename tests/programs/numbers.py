@@ -1,11 +1,11 @@
-"""Lines with complex and with random numbers."""
+"""Lines with complex and random numbers, transforms and linear algebra."""
 
 from __future__ import annotations
 
 import numpy as np
 from programs.terms import Builder
 
-from sod2jax.ir.expr import const
+from sod2jax.ir.expr import const, floordiv
 
 
 class Numbers(Builder):
@@ -60,3 +60,24 @@ class Numbers(Builder):
             ]
         )
         return self.add(t, uses, shape, dtype, bound, exact)
+
+    def op_fft(self):
+        x = self.pick(lambda t: t.dtype in ("float32", "complex64") and len(t.shape) > 0 and t.bound < 1e4)
+        if x is None:
+            return None
+        axis = self.below(len(x.shape))
+        kind = self.one(["fft", "ifft", "rfft"] if x.dtype == "float32" else ["fft", "ifft"])
+        n = x.shape[axis]
+        shape = (*x.shape[:axis], floordiv(n, 2) + 1 if kind == "rfft" else n, *x.shape[axis + 1 :])
+        return self.add(f"jnp.fft.{kind}({x.name}, axis={axis})", [x], shape, "complex64", 130 * x.bound, exact=False)
+
+    def op_linalg(self):
+        """Of a matrix that is far from singular."""
+        x = self.single(lambda t: len(t.shape) == 2 and t.bound < 100)
+        if x is None:
+            return None
+        n, m = x.shape
+        matrix = f"({x.name} @ {x.name}.T / ({m} * {x.bound**2:.0f} + 1) + 2 * jnp.eye({n}))"
+        how = self.one(["jnp.linalg.cholesky({})", "jnp.linalg.inv({})", "jnp.linalg.solve({}, {})", "jnp.linalg.eigvalsh({})"])
+        shape = (n,) if "eig" in how else (n, n) if "solve" not in how else (n, m)
+        return self.add(how.format(matrix, x.name), [x], shape, "float32", max(3, x.bound), exact=False)

@@ -116,7 +116,7 @@ def trace(
     )
 
 
-_UNTRACEABLE = (TypeError, ValueError, NotImplementedError)
+_UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError)  # a NumPy scalar has attributes that a Dim lacks
 
 
 def _first_that_traces(scope: Scope, run: Callable, signature: Signature):

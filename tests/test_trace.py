@@ -157,3 +157,10 @@ def test_a_trace_that_fails_at_size_zero_runs_with_zero_as_a_constant():
         x = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
         np.testing.assert_array_equal(f(x), x[::2] * 2)
     assert f.cache_info().compiles == 2
+
+
+def test_a_size_whose_methods_are_called_has_a_version_per_size():
+    f = sod2.jit(lambda x: x / np.sum([x.shape[0]]).astype(x.dtype), shapes=("n",))
+    for n in (4, 5, 4):
+        np.testing.assert_array_equal(f(np.ones(n, np.float32)), np.ones(n, np.float32) / np.float32(n))
+    assert f.cache_info().compiles == 2

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from jax.extend.core import Var
 
 from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, maximum, minimum, mod, sym
-from sod2jax.ir.loops import Buffer, For, Index, Kernel, Let, Load, Op, Stmt, Store, Value, stored
+from sod2jax.ir.loops import Buffer, For, If, Index, Kernel, Let, Load, Op, Stmt, Store, Update, Value, While, stored
 from sod2jax.lowering.body import INT, Builder, Fold, Scope
 from sod2jax.lowering.canonical import Bound, canonical
 from sod2jax.lowering.pull import OUT, Puller, offset
@@ -286,30 +286,32 @@ def _rename(stmts, name: str, value: Expr) -> tuple[Stmt, ...]:
 
 def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
     """Whether `out` may lie where buffer `name` lies: `name` is read only where, or before, the same element of `out` is written
-    by the same task.
+    by the same task. The body stores each element of `out` once.
 
     So every read must come before every store to its element: earlier in the same loop, or in an earlier loop over the same row.
-    The two parts of a complex number count as one element.
+    What another branch stores are other elements. The two parts of a complex number count as one element.
     """
-    places = list(enumerate(_places(body, ())))
-    stores = [(time, loops, s.offset) for time, (loops, s) in places if isinstance(s, Store) and s.buffer == out]
+    places = [(time, *place) for time, place in enumerate(_places(body))]
+    stores = [place for place in places if isinstance(place[-1], Store) and place[-1].buffer == out]
 
-    def before(time, around, at, then, loops, offset) -> bool:
+    def before(read, at, store) -> bool:
+        (time, around, _, _), (then, loops, _, s) = read, store
         if time > then:
             return False
         if around == loops:
-            return at == offset or _whole(at) == _whole(offset)
+            return at == s.offset or _whole(at) == _whole(s.offset)
         same_row = around and loops and loops[-1] not in around and around[:-1] == loops[:-1]
-        return bool(same_row) and _whole(at.subs({around[-1]: sym(loops[-1])})) == _whole(offset)
+        return bool(same_row) and _whole(at.subs({around[-1]: sym(loops[-1])})) == _whole(s.offset)
 
-    return all(
-        before(time, around, load.offset, *store)
-        for time, (around, s) in places
-        if isinstance(s, Let)
-        for load in _loads(s.value)
-        if load.buffer == name
-        for store in stores
-    )
+    def is_early(read, at) -> bool:
+        branch = read[2]
+        # `zip` ends with the shorter path: a read around branches is related to what stands in them.
+        here = [store for store in stores if all(x == y for x, y in zip(branch, store[2]))]
+        return bool(here) and all(before(read, at, store) for store in here)
+
+    loads = [(place, load) for place in places for value in _values(place[-1]) for load in _loads(value)]
+    unknown = any(isinstance(place[-1], While) for place in places)
+    return not unknown and all(is_early(place, load.offset) for place, load in loads if load.buffer == name)
 
 
 def _whole(offset: Expr) -> Expr:
@@ -318,9 +320,23 @@ def _whole(offset: Expr) -> Expr:
     return offset - number % 2 if all(c % 2 == 0 for monomial, c in offset.terms if monomial) else offset
 
 
-def _places(stmts, loops: tuple[str, ...]):
-    """Every statement with the loop variables around it."""
-    for s in stmts:
-        yield loops, s
-        if isinstance(s, For):
-            yield from _places(s.body, (*loops, s.var))
+def _places(stmts, loops: tuple[str, ...] = (), branch: tuple = ()):
+    """Every statement with the loop variables around it, and the branches that it stands in."""
+    for number, s in enumerate(stmts):
+        yield loops, branch, s
+        match s:
+            case For(var, _, body):
+                yield from _places(body, (*loops, var), branch)
+            case If(_, body):
+                yield from _places(body, loops, (*branch, (loops, number)))
+
+
+def _values(stmt):
+    """The values that a statement computes."""
+    match stmt:
+        case Store(_, _, value, where):
+            yield from (value, where)
+        case Let(_, value) | Update(_, value):
+            yield value
+        case If(cond):
+            yield cond

@@ -67,3 +67,13 @@ def test_the_epilogue_stores_the_root():
 
     assert {s.buffer for s in stores(low.bound.kernel.body)} >= {"out"}
     assert np.float32 == low.bound.kernel.buffers[-1].dtype
+
+
+@pytest.mark.parametrize(("move", "shared"), [(lambda z: z, True), (jnp.transpose, False)])
+def test_the_result_may_lie_only_where_it_is_read_in_step(agrees, move, shared):
+    """Both operands of the addition die with it; a transposed one is read elsewhere than the tile is written."""
+    f = lambda x, y, z: jnp.sort(jnp.sin((x @ y) + move(jnp.cumsum(z, axis=0))))
+    shapes = ("a, b", "b, c", "a, c" if shared else "c, a")
+    compiled = agrees(f, shapes, [{"a": 40, "b": 3, "c": 40}, {"a": 7, "b": 5, "c": 33}, {"a": 0, "b": 1, "c": 2}])
+    arguments = [np.ones((5, 5), np.float32)] * 3
+    assert ("in place of" in compiled.lower(*arguments).as_text("loops")) == shared

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable
 
@@ -32,6 +33,8 @@ def inline(closed: ClosedJaxpr) -> ClosedJaxpr:
     for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
         env[var] = consts.setdefault(id(value), (var, value))[0]
     _walk(closed.jaxpr, env, None, eqns, consts)
+    if len(eqns) == len(closed.jaxpr.eqns) and all(map(operator.is_, eqns, closed.jaxpr.eqns)):
+        return closed
     outvars = [_read(env, v) for v in closed.jaxpr.outvars]
     constvars, values = zip(*consts.values(), strict=True) if consts else ((), ())
     return close(closed.jaxpr, constvars, values, eqns, outvars)
@@ -96,6 +99,9 @@ def _walk(jaxpr: Jaxpr, env: dict, call: JaxprEqn | None, eqns: list, consts: di
             stack = call.source_info.name_stack + source.name_stack
             source = source.replace(name_stack=stack, traceback=None if own_lines else call.source_info.traceback)
         callee = body(eqn)
+        if callee is None and call is None and all(map(operator.is_, invars, eqn.invars)):
+            eqns.append(eqn)
+            continue
         if callee is None:
             outvars = eqn.outvars if call is None else [_fresh(env, v) for v in eqn.outvars]
             eqns.append(eqn.replace(invars=invars, outvars=outvars, source_info=source))

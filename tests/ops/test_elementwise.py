@@ -28,7 +28,7 @@ def domain(name):
     return lambda rng, shape: rng.uniform(low, high, shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("prim", elementwise.UNARY, ids=str)
+@pytest.mark.parametrize("prim", [q for q in elementwise.UNARY if q not in (p.real_p, p.imag_p)], ids=str)
 def test_unary(agrees, prim):
     name = elementwise.UNARY[prim][0]
     bind = {"exp2": jnp.exp2, "not": lax.bitwise_not}.get(name) or getattr(lax, prim.name)

@@ -107,7 +107,7 @@ class Analysis:
                 continue
             if record.inner is not None:
                 self.enter(eqn, [eqn.params[record.inner]], list(eqn.invars), values)
-            elif (branches := getattr(record, "branches", None)) is not None:
+            elif (branches := record.branches) is not None:
                 self.choose(eqn, eqn.params[branches], values)
             else:
                 if record.values is not None and follows(eqn.outvars[0].aval):

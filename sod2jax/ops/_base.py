@@ -25,6 +25,7 @@ A family of primitives stands in one file of this folder, regular families as ta
 * `host`: for libraries: `host(**params) -> Host`, a function of NumPy arrays, called without knowledge of sizes beforehand.
 * `lacks`: what of an eqn the rules cannot do, in words, or "": `lacks(*avals, **params)`; XLA then computes it (`ops.island`).
 * `control`: the eqn holds jaxprs that run as steps of their own: `control(eqn)` gives its `ops.control.Loop` or `Branch`.
+* `branches`: for branches, the param that holds their bodies: where values are followed, they meet behind it.
 """
 
 from __future__ import annotations
@@ -149,6 +150,7 @@ class OpDef:
     extern: Callable | None = None
     host: Callable | None = None
     control: Callable | None = None
+    branches: str | None = None
     lacks: Callable | None = None
     cost: float = 1.0  # scalar operations per output element, roughly; reductions: per input element
     folds: bool = False  # every output element folds over many input elements

@@ -182,4 +182,8 @@ defop(OpDef(read_p, Dyn.ISDOS, Edge.ONE_TO_ONE, pull=read_row, moves=True))
 defop(OpDef(write_p, Dyn.ISDOS, Edge.ONE_TO_ONE, nest=write_row, overwrites={0: 0}))
 defop(OpDef(p.while_p, Dyn.EDO, Edge.MANY_TO_MANY, decompose=one_decision, control=while_loop, overwrites=_states_of_while))
 defop(OpDef(p.scan_p, Dyn.ISDOS, Edge.MANY_TO_MANY, control=scan, overwrites=_states_of_scan))
-defop(OpDef(p.cond_p, Dyn.ISDOS, Edge.MANY_TO_MANY, control=branch, overwrites=_handed_through, spares=True))
+defop(
+    OpDef(
+        p.cond_p, Dyn.EDO, Edge.MANY_TO_MANY, control=branch, branches="branches", overwrites=_handed_through, spares=True
+    )
+)  # fmt: skip

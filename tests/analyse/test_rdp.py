@@ -1,7 +1,5 @@
 """RDP against JAX: every shape and every known value is what JAX computes at random sizes; and the paper's worked examples."""
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,7 @@ from sod2jax.ir.box import Box
 from sod2jax.ir.dims import Scope
 from sod2jax.ir.expr import const, minimum, parse, sym
 from sod2jax.ir.facts import UNDEF
-from sod2jax.ops import OPS, Dyn, Mapping, OpDef, of
+from sod2jax.ops import Dyn, of
 from sod2jax.rewrite.at_sizes import at_sizes
 
 
@@ -308,21 +306,6 @@ def test_sizes_that_cannot_be_equal_are_an_error():
 # -- control flow
 
 
-@dataclass(frozen=True)
-class Branching(OpDef):
-    """A record of an operation with bodies, as control flow will have them."""
-
-    branches: str | None = None
-
-
-@pytest.fixture
-def branching():
-    OPS[cond_p] = Branching(cond_p, Dyn.EDO, Mapping.SOURCE, branches="branches")
-    yield
-    del OPS[cond_p]
-
-
-@pytest.mark.usefixtures("branching")
 def test_branches_meet():
     scope, s = sizes("s", lo=1)
 

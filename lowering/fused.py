@@ -3,7 +3,7 @@
 * A step costs some tens of nanoseconds besides its work. Where an iteration does less than that, the loop runs in machine code.
 * Steps' kernels keep their order and their buffers, so that what one writes the next reads: no schedule changes, only who calls.
 * A kernel runs at most CHUNK iterations per call, so that the runtime can be interrupted, and goes on where it was.
-* Where sizes decide whether an iteration is small, there are both: a loop of steps, and one of a kernel; sizes choose at run time.
+* Where sizes decide whether an iteration is small, there are both: a loop of steps, and one kernel; sizes choose at run time.
 """
 
 from __future__ import annotations

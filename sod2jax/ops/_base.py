@@ -110,8 +110,8 @@ class Nest(Body, Protocol):
     """What a `nest` rule may do besides.
 
     `with b.tasks(extents) as index:` stands around everything, once: iterations run on any thread in any order, so that no two of
-    them may touch the same element of an output. `with b.loop(extent, kind="serial") as i:` is a loop; kind "vector" promises that
-    its iterations are independent. Operands are read as in `pull`, and everything before them may be computed on the way.
+    them may touch the same element of an output. `with b.loop(extent, kind="serial") as i:` is a loop; kind "vector" promises
+    that its iterations are independent. Operands are read as in `pull`, and everything before them may be computed on the way.
     """
 
     def tasks(self, extents: Sequence[Expr]) -> AbstractContextManager[tuple[Expr, ...]]: ...

@@ -43,7 +43,8 @@ UNARY = {
     p.sin_p: ("sin", 20), p.cos_p: ("cos", 20), p.tan_p: ("tan", 30), p.asin_p: ("asin", 20), p.acos_p: ("acos", 20),
     p.atan_p: ("atan", 20), p.sinh_p: ("sinh", 20), p.cosh_p: ("cosh", 20), p.asinh_p: ("asinh", 30),
     p.acosh_p: ("acosh", 30), p.atanh_p: ("atanh", 30),
-    p.real_p: ("real", 0), p.imag_p: ("imag", 0), p.conj_p: ("conj", 1), p.population_count_p: ("popcount", 1), p.clz_p: ("clz", 1),
+    p.real_p: ("real", 0), p.imag_p: ("imag", 0), p.conj_p: ("conj", 1),
+    p.population_count_p: ("popcount", 1), p.clz_p: ("clz", 1),
 }  # fmt: skip
 BINARY = {
     p.add_p: ("add", 1), p.sub_p: ("sub", 1), p.mul_p: ("mul", 1), p.div_p: ("div", 4), p.rem_p: ("rem", 8),

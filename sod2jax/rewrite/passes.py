@@ -48,7 +48,7 @@ def passes(box: Box) -> list[tuple[str, Callable[[ClosedJaxpr], ClosedJaxpr]]]:
         ("physical", physical),  # typed keys by their words
         ("nested", partial(nested, run=partial(run, box=box))),  # the bodies of loops and branches, by this pipeline
         ("dce", dce),
-        ("recover", by_rules(rewrites.fold, rewrites.recover, rewrites.control)),  # constants; slices, counted loops, known branches
+        ("recover", by_rules(rewrites.fold, rewrites.recover, rewrites.control)),  # constants; slices, loops, branches
         ("canonical", by_rules(rewrites.canonical)),  # one form of convolution
         ("simplify", by_rules(rewrites.fold, rewrites.simplify)),  # neutral operands, movement that cancels
         ("cse", cse),

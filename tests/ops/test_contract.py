@@ -51,7 +51,7 @@ def test_static_weights_with_epilogue(agrees):
     agrees(f, ("m, 48", "48, 70", "70", "m, 70"), [{"m": m} for m in (1, 5, 64, 129)], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [np.int32, jnp.bfloat16, np.float16, np.int8])
+@pytest.mark.parametrize("dtype", [np.int32, jnp.bfloat16, np.float16, np.int8, np.uint16])
 def test_other_dtypes(agrees, dtype):
     def f(x, y):
         return x.astype(dtype) @ y.astype(dtype)

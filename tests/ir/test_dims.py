@@ -373,6 +373,23 @@ def test_caches_do_not_ask():
     assert scope.guards == []
 
 
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: x[0:10, 2],  # is it all of the axis?
+        lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], 3, 10)),
+        lambda x: jax.lax.broadcast(x, (10,)),
+        lambda x: jax.vmap(lambda row: row + jnp.ones((10, 10)), out_axes=1)(x),  # [n, 10] against [10, 10]
+    ],
+)
+def test_questions_that_would_only_save_an_eqn_cost_no_guard(fun):
+    """The size is 10 as others are."""
+    scope = Scope()
+    n = scope.symbol("n", hint=10)
+    jax.jit(lambda x: fun(x)).trace(jax.ShapeDtypeStruct((n, 10), "float32"))
+    assert scope.guards == []
+
+
 class Twin(int):
     """A number with the hash of a Dim: they meet in hash tables."""
 

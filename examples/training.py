@@ -91,7 +91,8 @@ def vision(small: bool) -> Task:
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), changed["batch_stats"]
 
     parameters, statistics = variables["params"], variables["batch_stats"]
-    optimizer = optax.sgd(0.01, momentum=0.9)
+    # At a higher rate, two trainings of a random network part ways that differ in nothing but rounding.
+    optimizer = optax.sgd(1e-4, momentum=0.9)
 
     def batch(rng):
         b, h, w = int(rng.choice([2, 3, 4])), int(rng.choice([64, 80])), int(rng.choice([64, 97]))

@@ -138,11 +138,11 @@ def _heirs(slots, steps, lives: _Lives, position, overwritable) -> list[tuple[in
             continue  # part of something larger: the result of a branch, the state of a loop
         for s in step.slots[:-1]:
             dies = s in position and slots[s].last == at and slots[s].first > lives.loop[at] and s not in taken
-            if dies and s in overwritable.get(written, ()) and slots[s].nbytes == slots[written].nbytes:
-                if step.slots.count(s) == 1:
-                    heirs.append((position[s], position[written]))
-                    taken.add(s)
-                    break
+            fits = s in overwritable.get(written, ()) and slots[s].nbytes == slots[written].nbytes and step.slots.count(s) == 1
+            if dies and fits:
+                heirs.append((position[s], position[written]))
+                taken.add(s)
+                break
     return heirs
 
 

@@ -479,7 +479,7 @@ def _asker(frame) -> str:
     while frame is not None:
         who = _asker_of(frame.f_code.co_filename)
         if who is not None:
-            idle = who == "jax" and (not _in_source(asking) or _asks_for(asking) in _IDLE)
+            idle = who == "jax" and (not _in_source(asking) or _asks_for(asking) in compat.IDLE)
             return "cache" if idle else who
         frame = frame.f_back
     return "user"
@@ -506,9 +506,6 @@ def _asks_for(frame) -> str:
     return frame.f_code.co_name
 
 
-# Functions of JAX in which "not equal" is never wrong: equality matters to arrays on several devices only, or would only save an
-# eqn. That which is bound then demands the equality that it needs by itself.
-_IDLE = {"_get_sharding_for_varying_out_shape", "_index_to_gather", "broadcast_batcher", "broadcast_in_dim"}
 _codes: dict[types.CodeType, bytes] = {}
 _COMPARING = {
     op

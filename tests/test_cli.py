@@ -159,7 +159,7 @@ def test_a_file_without_functions(capsys, model):
 def test_as_a_module():
     environment = {**os.environ, "COLUMNS": "200"}
     done = subprocess.run(
-        [sys.executable, "-m", "sod2jax", "--version"], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, "-P", "-m", "sod2jax", "--version"], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.startswith("sod2jax ")
 

@@ -116,7 +116,7 @@ class Assembler:
     # -- steps
 
     def run(self, block: Block) -> Block:
-        for piece in sorted(block.lowering.pieces, key=lambda p: not p.group.prepare):
+        for piece in block.lowering.pieces:
             match piece:
                 case KernelPiece():
                     self.kernel(block, piece)

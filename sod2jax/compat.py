@@ -188,7 +188,7 @@ def special_function(name: str):
 
 
 def primitives() -> dict[Any, str]:
-    """All primitives in JAX's modules and the name of a module that has it: jax.extend.core.primitives lists half of them."""
+    """All primitives of JAX, each with a module that has it ("lax.parallel"); jax.extend.core.primitives lists half of them."""
     import jax.experimental.sparse  # noqa: F401  (its primitives count, too)
 
     found: dict[Any, str] = {}
@@ -196,7 +196,7 @@ def primitives() -> dict[Any, str]:
         if name.startswith(("jax._src.", "jax.experimental.sparse.")):
             for value in list(vars(module).values()):
                 if isinstance(value, _core.Primitive):
-                    found.setdefault(value, name)
+                    found.setdefault(value, name.removeprefix("jax._src."))
     return found
 
 

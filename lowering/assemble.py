@@ -137,9 +137,10 @@ class Assembler:
     def kernel(self, block: Block, piece: KernelPiece) -> None:
         lowered = piece.lowered
         reads = tuple(self.get(block, r) for r in lowered.reads)
-        packs = (lowered.bound, reads) if piece.group.packs is not None else None
-        if packs in self.packed:
-            block.of[piece.writes[0]] = self.packed[packs]
+        # What was prepared from parameters serves everywhere; another packing the block whose values it packs.
+        everywhere, here = (lowered.bound, reads), (block, lowered.bound, lowered.reads)
+        if piece.group.packs is not None and not self.packed.keys().isdisjoint((everywhere, here)):
+            block.of[piece.writes[0]] = self.packed[everywhere if everywhere in self.packed else here]
             return
         home, needs = block, None
         if piece.group.prepare:
@@ -148,8 +149,8 @@ class Assembler:
             needs = needs if static else None
         self.take_over(block, piece.writes)
         made = [self.make(block, w, e, needs is not None) for w, e in zip(piece.writes, piece.elements, strict=True)]
-        if packs and needs is not None:
-            self.packed[packs] = made[0]
+        if piece.group.packs is not None:
+            self.packed[here if needs is None else everywhere] = made[0]
         for number in made if piece.group.prepare else ():
             self.depth[number] = home.depth
             if needs is not None:

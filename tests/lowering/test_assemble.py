@@ -7,7 +7,7 @@ import numpy as np
 from sod2jax import rewrite
 from sod2jax.ir import check
 from sod2jax.ir.dims import Scope, expr_of
-from sod2jax.ir.program import Input, SymbolDef
+from sod2jax.ir.program import Branch, Input, SymbolDef
 from sod2jax.lowering import assemble, targets
 from sod2jax.lowering.pieces import Lowerer
 from sod2jax.ops.outputs import separate
@@ -44,6 +44,23 @@ def test_equal_kernels_are_kept_once():
     p = program(lambda x, v, w: ((x @ v) @ w) @ v, ("s", 48), (48, 48), (48, 48), parameters={1, 2})
     assert len(p.kernels) == 2
     assert len(p.steps) == 5
+
+
+def test_an_operand_that_is_computed_is_packed_once():
+    def twice(x, y, v):
+        b = jnp.tanh(v)
+        return x @ b, y @ b
+
+    p = program(twice, ("s", 48), ("s", 48), (48, 64))
+    assert len(p.steps) == 4, "tanh, one packing, two products"
+
+    def in_branches(x, y, v, w):  # what one branch packed, the other does not see
+        b = jnp.tanh(v)
+        return jax.lax.cond(w.sum() > 0, lambda: (x @ b, y @ b), lambda: (y @ b, y @ b))
+
+    p = program(in_branches, ("s", 48), ("s", 48), (48, 64), (3,))
+    (branch,) = [s for s in p.steps if isinstance(s, Branch)]
+    assert [len(b) for b in branch.branches] == [3, 3]
 
 
 def test_an_output_overwrites_what_dies():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sod2jax import errors
 
 if TYPE_CHECKING:
+    from sod2jax import bench
     from sod2jax.api import CacheInfo, JitFunction, VersionInfo, jit
     from sod2jax.verification.report import VerifyReport
     from sod2jax.verification.verify import verify
@@ -30,14 +31,16 @@ _LATE = {  # name -> the module that it comes from
     "verify": "sod2jax.verification.verify",
 }
 
-__all__ = ["CacheInfo", "JitFunction", "VerifyReport", "VersionInfo", "__version__", "errors", "jit", "verify"]
+__all__ = ["CacheInfo", "JitFunction", "VerifyReport", "VersionInfo", "__version__", "bench", "errors", "jit", "verify"]
 
 
 def __getattr__(name: str):
+    if name == "bench":
+        return import_module("sod2jax.bench")
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *_LATE, "bench"})

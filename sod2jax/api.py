@@ -109,7 +109,7 @@ class JitFunction(binding.Function):
         functools.update_wrapper(self, fun)
         self._fun = fun
         self._arguments = arguments
-        self._contract = contract
+        self.contract = contract
         self._options = options
         self._max_compiles = max_compiles
         self._as_jax_jit = _jax_jit(fun, arguments, options, jit_options)
@@ -178,10 +178,10 @@ class JitFunction(binding.Function):
     @compat.api_boundary
     def _inline(self, args, kwargs):
         """The call as part of a JAX computation around it (or op by op, under `jax.disable_jit`)."""
-        if self._contract.given:
+        if self.contract.given:
             call = self._arguments.read(args, kwargs)
             if all(isinstance(d, int) for shape in call.shapes for d in shape):
-                contract_signature(fun_name(self._fun), self._contract, call)
+                contract_signature(fun_name(self._fun), self.contract, call)
         return self._as_jax_jit(*args, **kwargs)
 
     @compat.api_boundary
@@ -202,10 +202,10 @@ class JitFunction(binding.Function):
 
     def _signature(self, call: Call, family: _Family | None = None) -> Signature:
         name = fun_name(self._fun)
-        if self._contract.given:
-            return contract_signature(name, self._contract, call)
+        if self.contract.given:
+            return contract_signature(name, self.contract, call)
         if family is None:
-            return static_signature(name, call, self._contract)
+            return static_signature(name, call, self.contract)
         return automatic_signature(call, [*family.history, call.shapes])
 
     def _trace(self, args, kwargs, call: Call, signature: Signature) -> Traced:
@@ -237,7 +237,7 @@ class JitFunction(binding.Function):
             return "it is the first call"
         if not family.compilations:
             return "; ".join(dict.fromkeys(reasons)) or "the arguments are of other types than before"
-        if not self._contract.given:
+        if not self.contract.given:
             last = family.compilations[-1].signature
             if news := _new_symbols(call, family, signature, last):
                 return "; ".join(news)

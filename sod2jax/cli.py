@@ -9,12 +9,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -36,10 +34,7 @@ from sod2jax.lowering import targets
 from sod2jax.ops.coverage import HOW, rows
 from sod2jax.specs import parse_shape
 from sod2jax.stages import KINDS
-
-
-class Mistake(Exception):
-    """Something to tell the user in one line."""
+from sod2jax.userfile import Mistake, UserCode, load
 
 
 class Parser(argparse.ArgumentParser):
@@ -145,7 +140,7 @@ def info(arguments) -> int:
 
 def explain(arguments) -> int:
     for where, function, args in _functions(arguments):
-        with _UserCode(where):
+        with UserCode(where):
             if arguments.text:
                 print(function.lower(*args).as_text(arguments.text))
                 continue
@@ -160,7 +155,7 @@ def verify(arguments) -> int:
     options = {name: getattr(arguments, name) for name in ("most", "seed", "special", "rtol", "atol")}
     good, console = True, _console()
     for where, function, args in _functions(arguments):
-        with _UserCode(where):
+        with UserCode(where):
             outcome = sod2.verify(function, *args, sizes=dict(arguments.size or ()) or None, **options)
         console.print(outcome, soft_wrap=True)
         good &= outcome.ok
@@ -186,7 +181,7 @@ def _write(path: str, text: str) -> None:
 def _functions(arguments) -> list[tuple[str, sod2.JitFunction, tuple]]:
     """(file, function, example arguments) of what FILE.py[:name] names: without a name, all that have name_args()."""
     path, _, name = arguments.function.partition(":")
-    module = _load(path)
+    module = load(path)
     found = {n: f for n, f in vars(module).items() if isinstance(f, sod2.JitFunction)}
     if name and name not in found:
         what = f"has no {name!r}" if not hasattr(module, name) else f"{name!r} is no function of sod2.jit"
@@ -199,25 +194,12 @@ def _functions(arguments) -> list[tuple[str, sod2.JitFunction, tuple]]:
     return [(path, found[n], _arguments(path, module, n, arguments.arg)) for n in names]
 
 
-def _load(path: str) -> Any:
-    file = Path(path)
-    if not file.is_file() or file.suffix != ".py":
-        raise Mistake(f"{path}: {'no such file' if not file.exists() else 'not a Python file'}; FILE.py:name is needed")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(file.resolve().parent))  # as `python FILE.py` does
-    sys.modules[file.stem] = module
-    with _UserCode(path):
-        spec.loader.exec_module(module)
-    return module
-
-
 def _arguments(path: str, module, name: str, specs: Sequence[str] | None) -> tuple:
     if specs:
         return _symbolic(specs)
     if (make := getattr(module, f"{name}_args", None)) is None:
         raise Mistake(f'{path}: no example arguments for {name}: define {name}_args(), or give --arg "f32[b,s,64]"')
-    with _UserCode(path):
+    with UserCode(path):
         args = make()
     if not isinstance(args, tuple):
         raise Mistake(f"{path}: {name}_args() returned {type(args).__name__}; a tuple of the arguments is needed")
@@ -235,24 +217,3 @@ def _symbolic(specs: Sequence[str]) -> tuple[jax.ShapeDtypeStruct, ...]:
             raise Mistake(f"--arg {spec.text!r}: every dim needs a name or a number")
     scope = Scope({name: (0, None) for spec in parsed for name in sorted(spec.free)})
     return tuple(jax.ShapeDtypeStruct(tuple(map(scope.dim, spec.dims)), spec.dtype or np.dtype(np.float32)) for spec in parsed)
-
-
-class _UserCode:
-    """Runs the user's code: what it raises becomes one line, with the last line of the user's file that was at work."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, err, trace):
-        if err is None or not isinstance(err, Exception) or isinstance(err, Mistake):
-            return
-        file = Path(self.path).resolve()
-        lines = [frame.lineno for frame in traceback.extract_tb(trace) if Path(frame.filename).resolve() == file]
-        if isinstance(err, SyntaxError) and err.filename and Path(err.filename).resolve() == file:
-            lines = [err.lineno]
-        where = f"{self.path}:{lines[-1]}" if lines else self.path
-        message = " ".join(str(err).split())
-        raise Mistake(f"{where}: {type(err).__name__}: {message}") from None

@@ -25,7 +25,7 @@ LONGEST = 600
 # Who may import whom: a room imports from rooms further up only. Rooms on one line are strangers to each other.
 LAYERS = (
     ("errors", "compat"),
-    ("options",),
+    ("options", "userfile"),
     ("ir",),
     ("specs",),
     ("arguments",),
@@ -227,12 +227,14 @@ def mirror(tree: Tree):
 
 
 def packages(tree: Tree):
-    """Every folder with modules is a package that gets installed; lowering/ as sod2jax.lowering. Tests and examples are not."""
+    """Every folder with modules is a package that gets installed; lowering/ as sod2jax.lowering. Tests and examples are
+    not, but examples/zoo, whose files import each other, is one for who runs them from there."""
     for folder in sorted({str(Path(path).parent) for path, _ in python_files(tree, "sod2jax", "lowering")}):
         if f"{folder}/__init__.py" not in tree:
             yield f"{folder}/:1: has no __init__.py, so it would not be installed"
     for folder in ("tests", "examples"):
-        yield from (f"{path}:1: {folder}/ is no package" for path in tree if re.fullmatch(rf"{folder}/.*__init__\.py", path))
+        found = (path for path in tree if re.fullmatch(rf"{folder}/(?!zoo/).*__init__\.py", path))
+        yield from (f"{path}:1: {folder}/ is no package" for path in found)
     setup = parse(tree.get("setup.py", ""))
     found = [node for node in ast.walk(setup) if isinstance(node, ast.Call) and ast.unparse(node.func) == "find_packages"]
     folders = {folder for call in found for folder in re.findall(r"'(sod2jax|lowering)'", ast.unparse(call))}

@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from zoo.weights import random_weights
+
+from sod2jax import bench
+from zoo.layers.weights import random_weights
 
 
 class Block(nn.Module):
@@ -47,3 +49,18 @@ def build(small: bool = False):
 def tokens(model, length: int, seed: int = 0) -> np.ndarray:
     """A random sentence, i32[1, length]."""
     return np.random.default_rng((seed, length)).integers(0, model.vocabulary, (1, length), dtype=np.int32)
+
+
+def workload(small: bool = False) -> bench.Workload:
+    model, _ = build(small)
+    longest = 64 if small else 384
+    return bench.Workload(
+        name="encoder",
+        fun=lambda params, tokens, mask: model.apply(params, tokens, mask),
+        params=lambda: build(small)[1],
+        inputs=lambda rng, b, s: (rng.integers(0, model.vocabulary, (b, s), dtype=np.int32), np.ones((b, 1, 1, s), bool)),
+        shapes=("b, s", "b, 1, 1, s"),
+        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
+        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 3}, {"b": 2, "s": longest}],
+        trace=bench.sample(4 if small else 16, b=1, s=bench.lognormal(longest / 5, 0.8, 2, longest)),
+    )

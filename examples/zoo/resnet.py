@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from zoo.weights import random_weights
+
+from sod2jax import bench
+from zoo.layers.weights import random_weights
 
 Conv = partial(nn.Conv, use_bias=False)
 
@@ -57,3 +59,18 @@ def build(small: bool = False, train: bool = False):
 def image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A random picture, f32[1, height, width, 3]."""
     return np.random.default_rng((seed, height, width)).standard_normal((1, height, width, 3), dtype=np.float32)
+
+
+def workload(small: bool = False) -> bench.Workload:
+    model, _ = build(small)
+    sizes = (32, 40, 48, 64) if small else (128, 160, 192, 224, 256, 288, 320)
+    return bench.Workload(
+        name="ResNet-50",
+        fun=model.apply,
+        params=lambda: build(small)[1],
+        inputs=lambda rng, b, h, w: (rng.standard_normal((b, h, w, 3), dtype=np.float32),),
+        shapes=("b, h, w, 3",),
+        constraints=("1 <= b <= 8", "32 <= h <= 320", "32 <= w <= 320"),
+        steady=[{"b": 1, "h": n, "w": n} for n in (sizes[1], sizes[-1])] + [{"b": 2, "h": sizes[-2], "w": sizes[0]}],
+        trace=bench.sample(4 if small else 12, b=1, h=sizes, w=sizes),
+    )

@@ -1,1 +1,6 @@
-"""Measuring: the tools that the examples and the benchmarks share."""
+"""Measuring: workloads and their sizes, engines side by side, reports."""
+
+from sod2jax.bench.record import record
+from sod2jax.bench.workload import Workload, lognormal, read_trace, sample
+
+__all__ = ["Workload", "lognormal", "read_trace", "record", "sample"]

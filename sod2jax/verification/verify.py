@@ -111,13 +111,13 @@ def _read(f: JitFunction, args: tuple, kwargs: dict, shapes, constraints) -> tup
     call = f._arguments.read(args, kwargs)
     if shapes is None:
         signature = f._signature(call)
-        if not signature.symbols and not f._contract.given:
+        if not signature.symbols and not f.contract.given:
             raise SpecError(
                 f"sod2.verify needs to know which dims of {fun_name(f)} vary, and it has no shapes=. Say it with shapes= "
                 'of sod2.jit or of sod2.verify (such as shapes="b, s, 64"), or with jax.ShapeDtypeStructs of symbolic dims.'
             )
         return call, signature
-    if f._contract.given:
+    if f.contract.given:
         raise SpecError(f"{fun_name(f)} has shapes= of its own; sod2.verify takes shapes= for functions that have none")
     contract = Contract(shapes, constraints, None, f._arguments.signature)
     return call, contract_signature(fun_name(f), contract, call)

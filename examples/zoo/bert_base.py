@@ -1,0 +1,47 @@
+"""BERT-base in Flax Linen: 12 post-norm layers of width 768 with 12 heads (Devlin et al., NAACL'19).
+
+Dynamic: the batch and the length of the sentences. DNNFusion counts 976 layers.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sod2jax import bench
+from zoo.layers.transformer import Embeddings, Pooler, PostNormBlock, pairs
+from zoo.layers.weights import random_weights
+
+
+class Bert(nn.Module):
+    layers: int = 12
+    width: int = 768
+    heads: int = 12
+    hidden: int = 3072
+    vocabulary: int = 30_522
+
+    @nn.compact
+    def __call__(self, tokens, types, mask):
+        """tokens i32[b, s], types i32[b, s], mask bool[b, s] -> (f32[b, s, width], sentences f32[b, width])"""
+        x = Embeddings(self.vocabulary, self.width)(tokens, types)
+        for _ in range(self.layers):
+            x = PostNormBlock(self.heads, self.hidden)(x, mask)
+        return x, Pooler()(x)
+
+
+def workload(small: bool = False) -> bench.Workload:
+    model = Bert(layers=2, width=64, heads=4, hidden=256, vocabulary=1000) if small else Bert()
+    longest = 64 if small else 512
+    example = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    return bench.Workload(
+        name="BERT-base",
+        fun=model.apply,
+        params=lambda: random_weights(model, example, example, jax.ShapeDtypeStruct((1, 8), bool)),
+        inputs=lambda rng, b, s: pairs(rng, model.vocabulary, b, s),
+        shapes=("b, s", "b, s", "b, s"),
+        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
+        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 4}, {"b": 1, "s": 3 * longest // 4}],
+        trace=bench.sample(4 if small else 16, b=(1, 1, 1, 2), s=bench.lognormal(longest / 6, 0.8, 2, longest)),
+        layers={"DNNFusion Table 5": 976},
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -60,7 +60,8 @@ class Row:
 
     @property
     def first_pass(self) -> float | None:
-        return sum(c.seconds for c in self.trace) if self.trace else None
+        """Seconds for the whole trace by an engine that had seen nothing: conversion, compilations, calls."""
+        return (self.prepare or 0.0) + sum(c.seconds for c in self.trace) if self.trace else None
 
     def quantile(self, q: float) -> float | None:
         return quantile([c.seconds for c in self.trace], q) if self.trace else None
@@ -73,6 +74,16 @@ class Row:
     @property
     def temp_bytes(self) -> int | None:
         return max((s.temp_bytes for s in self.steady if s.temp_bytes is not None), default=None)
+
+    @property
+    def switch_ratio(self) -> float | None:
+        """The first call at another size over a steady one."""
+        return geometric_mean(s.switch / s.seconds for s in self.steady if s.switch is not None and s.seconds)
+
+    @property
+    def padding(self) -> float | None:
+        known = [s.padding for s in self.steady if s.padding is not None]
+        return sum(known) / len(known) if known else None
 
 
 @dataclass
@@ -101,8 +112,32 @@ class Result:
     def mean_ratio(self, engine: str, over: str) -> float | None:
         """The geometric mean of `ratio` over the steady sizes that both have."""
         a = self.row(engine)
-        found = [r for i in range(len(a.steady) if a else 0) if (r := self.ratio(engine, over, i)) is not None]
-        return math.exp(sum(map(math.log, found)) / len(found)) if found else None
+        found = (self.ratio(engine, over, i) for i in range(len(a.steady) if a else 0))
+        return geometric_mean(r for r in found if r is not None)
+
+    def first_pass_ratio(self, engine: str, over: str) -> float | None:
+        """None if one of them did not come to the end of the trace."""
+        a, b = self.row(engine), self.row(over)
+        if a is None or b is None or not len(a.trace) == len(b.trace) == self.calls or not b.first_pass:
+            return None
+        return a.first_pass / b.first_pass
+
+    def temp_ratio(self, engine: str, over: str) -> float | None:
+        """Of the largest temporary memory, over the sizes that both know."""
+        a, b = self.row(engine), self.row(over)
+        both = zip(a.steady if a else (), b.steady if b else (), strict=False)
+        known = [(x.temp_bytes, y.temp_bytes) for x, y in both if x.temp_bytes is not None and y.temp_bytes is not None]
+        below = max((y for _, y in known), default=0)
+        return max(x for x, _ in known) / below if below else None
+
+    @property
+    def calls(self) -> int:
+        """Calls of the trace."""
+        return max((len(r.trace) for r in self.rows), default=0)
+
+    def wrong(self, row: Row) -> bool:
+        """Whether the results of `row` differ by more than the tolerance."""
+        return row.difference is not None and not row.difference <= self.tolerance
 
 
 @dataclass
@@ -117,8 +152,19 @@ class Measurement:
     results: list[Result] = field(default_factory=list)
     format: int = FORMAT
 
+    @property
+    def engines(self) -> list[str]:
+        """All of them, in the order in which they were measured."""
+        return list(dict.fromkeys(r.engine for result in self.results for r in result.rows))
+
     def save(self, path: str | Path) -> None:
         Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+
+def geometric_mean(values: Iterable[float | None]) -> float | None:
+    """Of the values that are there and above zero."""
+    known = [math.log(v) for v in values if v]
+    return math.exp(sum(known) / len(known)) if known else None
 
 
 def read(path: str | Path) -> Measurement:

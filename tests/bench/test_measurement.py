@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sod2jax.bench.measurement import Call, Measurement, Result, Row, Steady, read
+from sod2jax.bench.measurement import Call, Measurement, Result, Row, Steady, geometric_mean, read
 
 
 def example() -> Measurement:
@@ -36,6 +36,21 @@ def test_figures_of_a_row():
     ours.steady[0].difference = math.nan
     assert math.isnan(ours.difference)
 
+    assert (ours.switch_ratio, ours.padding) == (pytest.approx((0.75 * 1.25) ** 0.5), None)
+    assert (lost.switch_ratio, lost.padding) == (None, None)
+    exact.prepare = 1.0
+    assert exact.first_pass == 4.0, "what an engine prepares is part of its first pass"
+
+
+def test_what_differs_too_much_is_wrong():
+    result = example().results[0]
+    ours, exact, _ = result.rows
+    assert not result.wrong(ours)
+    assert not result.wrong(exact), "not known"
+    for difference in (math.nan, math.inf, 2e-4):
+        ours.steady[1].difference = difference
+        assert result.wrong(ours)
+
 
 def test_ratios():
     result = example().results[0]
@@ -44,6 +59,20 @@ def test_ratios():
     assert result.mean_ratio("sod2", "jax") == 1.0
     assert result.mean_ratio("iree", "jax") is None
     assert result.row("torch") is None
+    assert result.first_pass_ratio("sod2", "jax") is None, "jax did not come to the end of the trace"
+    result.row("jax").trace.append(Call({"s": 9}, 2.0))
+    assert result.first_pass_ratio("sod2", "jax") == 0.5
+    assert result.temp_ratio("sod2", "jax") is None
+    result.row("jax").steady[0].temp_bytes = 200
+    assert result.temp_ratio("sod2", "jax") == 0.5, "at the size that both know"
+    assert result.temp_ratio("jax", "torch") is None
+    assert Result("b", "b.py", False, [], 0.0).calls == 0
+
+
+def test_engines_and_means():
+    assert example().engines == ["sod2", "jax", "iree"]
+    assert geometric_mean([2.0, None, 8.0]) == pytest.approx(4.0)
+    assert geometric_mean([None]) is None
 
 
 @pytest.mark.parametrize(

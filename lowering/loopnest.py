@@ -136,8 +136,8 @@ class _Nest:
         task = b.open(count, "parallel")
         index = [const(0)] * len(self.shape)
         for axis, position in zip(axes, unlinear(task, sizes), strict=True):
-            if position == task:
-                index[axis] = task
+            if position == task or position.value is not None:  # a number: where sizes are 0
+                index[axis] = position
                 continue
             ref = b.define(Index(position, INT))
             b.boxes[-1] = b.box.extend({ref.name: (const(0), self.shape[axis] - 1)})

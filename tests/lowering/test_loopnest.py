@@ -130,3 +130,8 @@ def test_what_may_be_overwritten():
     assert inplace(lambda x, y: x + y, X, X[0]) == [True, False]
     assert inplace(lambda x: x.astype(np.int32), X) == [False]
     assert inplace(lambda x: jax.nn.softmax(x) * x, X) == [False]  # x is read after its exp was kept in the output
+
+
+def test_shapes_with_several_zeros(agrees):
+    agrees(lambda x: jax.nn.softmax(x, -1), ["0, 0, 3"], [{}])
+    agrees(lambda x: jax.nn.softmax(x, 0), ["n, 0, 0"], [{"n": 3}, {"n": 0}])

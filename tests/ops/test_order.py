@@ -129,3 +129,8 @@ def test_gradients(agrees):
     sizes = [{"a": 3, "n": 5}, {"a": 1, "n": 4}, {"a": 2, "n": 70}]
     agrees(jax.grad(lambda x: jnp.sum(jnp.sort(x, 1) * jnp.arange(x.shape[1]))), ["a, n"], sizes)
     agrees(jax.grad(lambda x: jnp.sum(lax.top_k(x, 3)[0] ** 2)), ["a, n"], sizes)
+
+
+def test_sorts_of_several_dtypes_in_one_program(agrees):
+    f = lambda x, y: (jnp.sort(x > 0, 1), jnp.sort(y, 0), jnp.sort(x.astype(np.float16)))
+    agrees(f, ["a, n", "a, n"], [{"a": 3, "n": 5}, {"a": 0, "n": 2}, {"a": 2, "n": 300}])

@@ -60,8 +60,8 @@ class Row:
 
     @property
     def first_pass(self) -> float | None:
-        """Seconds for the whole trace by an engine that had seen nothing: conversion, compilations, calls."""
-        return (self.prepare or 0.0) + sum(c.seconds for c in self.trace) if self.trace else None
+        """Seconds for the calls of the trace, and the compilations among them. `prepare` comes before."""
+        return sum(c.seconds for c in self.trace) if self.trace else None
 
     def quantile(self, q: float) -> float | None:
         return quantile([c.seconds for c in self.trace], q) if self.trace else None
@@ -157,8 +157,9 @@ class Measurement:
         """All of them, in the order in which they were measured."""
         return list(dict.fromkeys(r.engine for result in self.results for r in result.rows))
 
-    def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), indent=1)
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:
@@ -168,7 +169,7 @@ def geometric_mean(values: Iterable[float | None]) -> float | None:
 
 
 def read(path: str | Path) -> Measurement:
-    """The Measurement that `save` wrote; ValueError says what is wrong with the file."""
+    """The Measurement whose text is in the file; ValueError says what is wrong with the file."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         if data.get("format") != FORMAT:

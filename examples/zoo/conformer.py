@@ -1,7 +1,8 @@
 """Conformer encoder in Flax Linen: speech recognition with convolution and attention (Gulati et al., 2020, arXiv 2005.08100).
 
-Log-mel frames are subsampled by 4 by two convolutions; each block is half a feed-forward, relative-position attention, a convolution
-module with a gated linear unit and a depthwise convolution of 31, and another half feed-forward; a CTC head scores word pieces.
+Log-mel frames are subsampled by 4 by two convolutions; each block is half a feed-forward, relative-position attention, a
+convolution module with a gated linear unit and a depthwise convolution of 31, and another half feed-forward; a CTC head scores
+word pieces.
 
 Dynamic: the batch and the number of frames; `lengths` says how many frames of each utterance are no padding. 12 blocks of the
 width of Conformer-L (512, 8 heads), as WeNet and ESPnet train it, are 335 MB of weights here, where SoD2 counts 303 MB and 1,703

@@ -30,7 +30,7 @@ def relative_shift(logits):
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention with the relative positions of Transformer-XL: a sinusoid per distance, projected, and two biases per head."""
+    """Self-attention with the relative positions of Transformer-XL: a projected sinusoid per distance, two biases per head."""
 
     heads: int
 

@@ -1,0 +1,49 @@
+"""ALBERT-base in Flax Linen: one layer of BERT-base applied 12 times, words of width 128 (Lan et al., ICLR'20).
+
+Dynamic: the batch and the length of the sentences. DNNFusion counts 936 layers.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sod2jax import bench
+from zoo.layers.transformer import Embeddings, Pooler, PostNormBlock, pairs
+from zoo.layers.weights import random_weights
+
+
+class Albert(nn.Module):
+    layers: int = 12
+    width: int = 768
+    heads: int = 12
+    hidden: int = 3072
+    vocabulary: int = 30_000
+    embedding: int = 128
+
+    @nn.compact
+    def __call__(self, tokens, types, mask):
+        """tokens i32[b, s], types i32[b, s], mask bool[b, s] -> (f32[b, s, width], sentences f32[b, width])"""
+        x = nn.Dense(self.width)(Embeddings(self.vocabulary, self.embedding)(tokens, types))
+        block = PostNormBlock(self.heads, self.hidden, activation=nn.gelu)
+        for _ in range(self.layers):
+            x = block(x, mask)
+        return x, Pooler()(x)
+
+
+def workload(small: bool = False) -> bench.Workload:
+    model = Albert(layers=3, width=64, heads=4, hidden=256, vocabulary=1000, embedding=32) if small else Albert()
+    longest = 64 if small else 512
+    example = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    return bench.Workload(
+        name="ALBERT",
+        fun=model.apply,
+        params=lambda: random_weights(model, example, example, jax.ShapeDtypeStruct((1, 8), bool)),
+        inputs=lambda rng, b, s: pairs(rng, model.vocabulary, b, s),
+        shapes=("b, s", "b, s", "b, s"),
+        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
+        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 4}, {"b": 1, "s": 3 * longest // 4}],
+        trace=bench.sample(4 if small else 16, b=(1, 1, 1, 2), s=bench.lognormal(longest / 6, 0.8, 2, longest)),
+        layers={"DNNFusion Table 5": 936},
+    )

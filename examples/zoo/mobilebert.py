@@ -1,0 +1,98 @@
+"""MobileBERT in Flax Linen: 24 layers of width 512, each of which works at width 128 (Sun et al., ACL'20).
+
+A layer narrows its input, attends with 4 heads, runs four feed-forward networks and widens again. Where BERT normalises, it only
+scales and shifts. Words of width 128 go in with both their neighbours. Dynamic: the batch and the length of the sentences.
+DNNFusion counts 2,387 layers.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sod2jax import bench
+from zoo.layers.transformer import pairs
+from zoo.layers.weights import random_weights
+
+
+class NoNorm(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        return x * scale + self.param("bias", nn.initializers.zeros, x.shape[-1:])
+
+
+class Embeddings(nn.Module):
+    vocabulary: int
+    narrow: int
+    width: int
+    longest: int = 512
+
+    @nn.compact
+    def __call__(self, tokens, types):
+        words = nn.Embed(self.vocabulary, self.narrow, name="words")(tokens)
+        before, after = jnp.pad(words, ((0, 0), (1, 0), (0, 0)))[:, :-1], jnp.pad(words, ((0, 0), (0, 1), (0, 0)))[:, 1:]
+        x = nn.Dense(self.width)(jnp.concatenate([after, words, before], axis=-1))
+        positions = self.param("positions", nn.initializers.normal(0.02), (self.longest, self.width))
+        return NoNorm()(x + positions[: tokens.shape[1]] + nn.Embed(2, self.width, name="types")(types))
+
+
+class Block(nn.Module):
+    heads: int
+    narrow: int
+    hidden: int
+    networks: int
+
+    @nn.compact
+    def __call__(self, x, mask):
+        asked = NoNorm()(nn.Dense(self.narrow, name="narrow_asked")(x))  # queries and keys share it; values are of full width
+        y = NoNorm()(nn.Dense(self.narrow, name="narrow")(x))
+        attention = nn.MultiHeadDotProductAttention(self.heads)
+        y = NoNorm()(y + attention(asked, asked, x, mask=mask[:, None, None, :]))
+        for _ in range(self.networks):
+            y = NoNorm()(y + nn.Dense(self.narrow)(nn.relu(nn.Dense(self.hidden)(y))))
+        return NoNorm()(x + nn.Dense(x.shape[-1], name="widen")(y))
+
+
+class MobileBert(nn.Module):
+    layers: int = 24
+    width: int = 512
+    narrow: int = 128
+    heads: int = 4
+    hidden: int = 512
+    networks: int = 4
+    vocabulary: int = 30_522
+
+    @nn.compact
+    def __call__(self, tokens, types, mask):
+        """tokens i32[b, s], types i32[b, s], mask bool[b, s] -> (f32[b, s, width], sentences f32[b, width])"""
+        x = Embeddings(self.vocabulary, self.narrow, self.width)(tokens, types)
+        for _ in range(self.layers):
+            x = Block(self.heads, self.narrow, self.hidden, self.networks)(x, mask)
+        return x, x[:, 0]  # the first token stands for the sentence, without a pooler
+
+
+def weights(model: MobileBert):
+    """Random ones; without norms, only small additions to the residual keep 24 layers at one magnitude, as training does."""
+    example = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    made = random_weights(model, example, example, jax.ShapeDtypeStruct((1, 8), bool))
+    return jax.tree_util.tree_map_with_path(lambda path, x: 0.1 * x if "['widen']" in jax.tree_util.keystr(path) else x, made)
+
+
+def workload(small: bool = False) -> bench.Workload:
+    model = MobileBert()
+    if small:
+        model = MobileBert(layers=2, width=64, narrow=32, heads=2, hidden=64, networks=2, vocabulary=1000)
+    longest = 64 if small else 512
+    return bench.Workload(
+        name="MobileBERT",
+        fun=model.apply,
+        params=lambda: weights(model),
+        inputs=lambda rng, b, s: pairs(rng, model.vocabulary, b, s),
+        shapes=("b, s", "b, s", "b, s"),
+        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
+        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 4}, {"b": 1, "s": 3 * longest // 4}],
+        trace=bench.sample(4 if small else 16, b=(1, 1, 1, 2), s=bench.lognormal(longest / 6, 0.8, 2, longest)),
+        layers={"DNNFusion Table 5": 2387},
+    )

@@ -1,8 +1,8 @@
 """MHA-1 to MHA-4 of the oneDNN Graph Compiler's paper: the attention of BERT between its projections, without weights.
 
 As in the paper's graph, keys come transposed, and a transposition at the end brings a token's heads together. The paper measures
-batches of 32, 64 and 128 at one length for each model, on 32 cores. Here batch and length are any up to these; the steady sizes have
-the paper's lengths, and batches of 1, 8 and 32.
+batches of 32, 64 and 128 at one length for each model, on 32 cores. Here batch and length are any up to these; the steady sizes
+have the paper's lengths, and batches of 1, 8 and 32.
 """
 
 from __future__ import annotations

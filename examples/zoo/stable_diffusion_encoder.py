@@ -4,8 +4,9 @@
   attention over all places at the bottom; mean and log-variance of the latents, an eighth of the image's height and width.
 * Text: CLIP's ViT-L/14 text encoder (Radford et al., 2021, arXiv 2103.00020), 12 causal layers of width 768 with quick-gelu.
 
-Dynamic: the batch, the image's height and width (multiples of 8), the number of tokens (up to 77). SoD2 counts 407 layers and 137 MB
-for the "encoder" and gives it text and image: 137 MB are the image encoder's weights exactly, so it is the one with SoD2's count.
+Dynamic: the batch, the image's height and width (multiples of 8), the number of tokens (up to 77). SoD2 counts 407 layers and
+137 MB for the "encoder", with text and image as its inputs: 137 MB is what the image encoder's weights take, so the count stands
+there.
 """
 
 from __future__ import annotations

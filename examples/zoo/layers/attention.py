@@ -1,7 +1,5 @@
-"""Multi-head attention whose logits know positions: relative along one axis (Transformer-XL), or along two (SAM).
-
-Attention without positions is Flax's own `nn.MultiHeadDotProductAttention`.
-"""
+"""Multi-head attention beyond Flax's own: queries, keys and values of three arrays, or logits that know relative positions along
+one axis (Transformer-XL) or two (SAM)."""
 
 from __future__ import annotations
 
@@ -9,6 +7,20 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
+
+
+class Attention(nn.Module):
+    """Attention where queries, keys and values may come from three arrays, and heads may be narrower than width / heads."""
+
+    heads: int
+    inner: int  # width of all heads
+
+    @nn.compact
+    def __call__(self, query, key, value):
+        """query f32[b, n, width], key and value f32[b, m, any width] -> f32[b, n, width]"""
+        Heads = partial(nn.DenseGeneral, (self.heads, self.inner // self.heads))
+        y = nn.dot_product_attention(Heads(name="query")(query), Heads(name="key")(key), Heads(name="value")(value))
+        return nn.DenseGeneral(query.shape[-1], axis=(-2, -1), name="out")(y)
 
 
 def sinusoids(positions, width: int, longest: float = 10_000.0):

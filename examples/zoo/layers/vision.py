@@ -1,0 +1,60 @@
+"""What convolutional networks are made of: convolution with batch norm and activation, depthwise convolution, squeeze-and-excite.
+
+Images are [b, h, w, channels], videos [b, t, h, w, channels]; batch norms use their running statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+
+class ConvNorm(nn.Module):
+    """A convolution, batch norm, and an activation (None: linear), over as many spatial axes as `kernel` has."""
+
+    features: int
+    kernel: tuple[int, ...] = (3, 3)
+    strides: int | tuple[int, ...] = 1
+    groups: int = 1
+    act: Callable | None = nn.relu
+    epsilon: float = 1e-3
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(self.features, self.kernel, self.strides, feature_group_count=self.groups, use_bias=False)(x)
+        x = nn.BatchNorm(use_running_average=True, epsilon=self.epsilon)(x)
+        return x if self.act is None else self.act(x)
+
+
+class DepthwiseNorm(nn.Module):
+    """ConvNorm of each channel by itself."""
+
+    kernel: tuple[int, ...] = (3, 3)
+    strides: int | tuple[int, ...] = 1
+    act: Callable | None = nn.relu
+
+    @nn.compact
+    def __call__(self, x):
+        channels = x.shape[-1]
+        return ConvNorm(channels, self.kernel, self.strides, groups=channels, act=self.act)(x)
+
+
+class SqueezeExcite(nn.Module):
+    """Gates the channels by a bottleneck of `features` that sees their means over the image."""
+
+    features: int
+    act: Callable = nn.relu
+
+    @nn.compact
+    def __call__(self, x):
+        means = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)), keepdims=True)
+        return x * nn.sigmoid(nn.Dense(x.shape[-1])(self.act(nn.Dense(self.features)(means))))
+
+
+def pixels(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Random images or videos, f32[*shape, 3], each of another colour: means over noise alone would all be the same."""
+    colour = rng.standard_normal((shape[0], *(1 for _ in shape[1:]), 3), dtype=np.float32)
+    return colour + rng.standard_normal((*shape, 3), dtype=np.float32)

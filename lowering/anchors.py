@@ -115,7 +115,7 @@ def lower_packing(graph: Graph, group: Group, buffers: Collection[Var], target: 
     return lowered, gemm.panel_elements(d.contraction, target)
 
 
-def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: Target) -> Lowered:
+def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: Target, variants: bool = True) -> Lowered:
     """The macro kernel of a contraction; what lies between the anchor and the group's root happens on the tile."""
     anchor = group.anchor
     d = describe(graph, anchor, buffers)
@@ -135,7 +135,7 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
 
         return callback.statements(box, run)[0]
 
-    nest = gemm.contract(d.contraction, target, graph.box, epilogue)
+    nest = gemm.contract(d.contraction, target, graph.box, epilogue, variants)
     others = tuple(puller.names)
     dtype = graph.dtype(group.root)
     buffers_ = (

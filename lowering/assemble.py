@@ -48,7 +48,8 @@ class Block:
 
 
 class Assembler:
-    def __init__(self, lowering: Lowering):
+    def __init__(self, lowering: Lowering, variants: bool = True):
+        self.variants = variants  # whether sizes may choose between versions of a step
         self.slots: list[Slot] = []
         self.constants: list[np.ndarray] = []
         self.hosts: list[Host] = []
@@ -223,6 +224,8 @@ class Assembler:
         if (one := fused(loop, list(self.kernels), self.slots)) is None:
             return loop
         small, bound, work = one
+        if work.value is None and not self.variants:
+            return loop
         small = renumbered(small, len(self.kernels), self.kernels.setdefault(bound.kernel, len(self.kernels)))
         if work.value is not None:
             return small
@@ -282,7 +285,7 @@ def assemble(
 ) -> Program:
     """The Program of `lowering`; `samples` are sizes to plan the arena for, the most important one last; `donated` are
     inputs whose memory outputs may take."""
-    made = Assembler(lowering)
+    made = Assembler(lowering, "variants" not in disable)
     steps = (*made.prepare, *made.main.steps)
     slots, steps, over, numbers = compact(made.slots, steps, list(made.kernels), made.overwritable)
     outputs = [_output(made, numbers, v) for v in lowering.graph.jaxpr.outvars]

@@ -83,9 +83,12 @@ def pack(c: Contraction, target: Target, box: Box, value: LoadB) -> Nest:
     return n.done(c.batches * count, (), width)
 
 
-def contract(c: Contraction, target: Target, box: Box, epilogue: Epilogue) -> Nest:
-    """The kernel that multiplies A with the packed B and hands every element of the result to `epilogue`."""
-    return _Macro(c, target, box, epilogue).nest()
+def contract(c: Contraction, target: Target, box: Box, epilogue: Epilogue, variants: bool = True) -> Nest:
+    """The kernel that multiplies A with the packed B and hands every element of the result to `epilogue`.
+
+    Without `variants`, sizes choose neither the rows of a block nor between whole panels and others.
+    """
+    return _Macro(c, target, box, epilogue, variants).nest()
 
 
 class _Nest:
@@ -147,9 +150,9 @@ class _Block:
 class _Macro(_Nest):
     """The nest of one contraction."""
 
-    def __init__(self, c: Contraction, target: Target, box: Box, epilogue: Epilogue):
+    def __init__(self, c: Contraction, target: Target, box: Box, epilogue: Epilogue, variants: bool):
         super().__init__("_gt", box)
-        self.c, self.epilogue = c, epilogue
+        self.c, self.epilogue, self.variants = c, epilogue, variants
         self.walk: Walk = c.walk(box)
         self.width, self.lanes = microkernel.panel(target, c.dtype), target.lanes(c.dtype)
         self.locals: dict[str, Local] = {}
@@ -174,7 +177,7 @@ class _Macro(_Nest):
 
         block = _Block(batch, first_outer, points, first, rows, panel)
         columns, left = self.columns(c, panel, self.width)
-        if columns.value is not None:
+        if columns.value is not None or not self.variants:
             self.body += self.block(block, columns)
         else:
             # Whole panels are loops of constant extent, without masks.
@@ -228,7 +231,7 @@ class _Macro(_Nest):
 
     def limit(self, panels: Expr) -> Expr:
         """Rows of a block: BLOCK_ROWS, or fewer where there are so few panels that threads would be idle."""
-        if panels.value is not None and panels.value >= TASKS:
+        if not self.variants or (panels.value is not None and panels.value >= TASKS):
             return const(BLOCK_ROWS)
         pieces = floordiv(self.c.batches * self.c.rows * panels, TASKS)
         return minimum(BLOCK_ROWS, maximum(FEWEST_ROWS, pieces))

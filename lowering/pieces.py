@@ -141,7 +141,7 @@ class Lowerer:
             return KernelPiece(group, lowered, (Panels(group.packs.eqn),), (elements,))
         if group.whole is None:
             if group.anchor:
-                lowered = lower_anchor(graph, group, buffers, self.target)
+                lowered = lower_anchor(graph, group, buffers, self.target, "variants" not in self.disable)
             else:
                 looped = graph.records[graph.maker[group.root]].nest and not any(graph.records[i].folds for i in group.members)
                 lowered = (lower_nest if looped else lower_loops)(graph, group, buffers)

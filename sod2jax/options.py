@@ -16,9 +16,10 @@ from sod2jax.errors import SpecError, not_yet
 
 BACKENDS = ("auto", "cpu")
 _LATER_BACKENDS = ("opencl", "gpu", "xla", "stablehlo", "tpu", "cuda", "rocm")
-DISABLE = ("fusion", "order", "memory")
+DISABLE = ("fusion", "order", "memory", "variants")
 COMPILER_OPTIONS = {
-    "disable": "parts of the compiler to leave out, to find which one is at fault: a list of 'fusion', 'order' and 'memory'",
+    "disable": "parts of the compiler to leave out, to find which one is at fault: a list of 'fusion', 'order', 'memory' and "
+    "'variants' (of kernels and loops, between which sizes choose)",
     "islands": "whether XLA computes what sod2jax has no rule for (default: True); False makes that an UnsupportedError",
     "cpu": "name of the CPU to compile for, such as 'x86-64-v3' (default: this machine's)",
 }

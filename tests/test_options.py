@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from sod2jax.errors import SpecError, UnsupportedError
-from sod2jax.options import Options, make_options
+from sod2jax.options import DISABLE, Options, make_options
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ from sod2jax.options import Options, make_options
         ({"out_shardings": "x"}, UnsupportedError, r"out_shardings=.*not supported yet"),
         ({"compiler_options": {"xla_cpu_x": 1}}, SpecError, "No such compile option: 'xla_cpu_x'"),
         ({"compiler_options": 3}, SpecError, "must be a dict"),
-        ({"compiler_options": {"disable": "fusion"}}, SpecError, "a list of 'fusion', 'order', 'memory'"),
-        ({"compiler_options": {"disable": ["sleep"]}}, SpecError, "a list of 'fusion', 'order', 'memory'"),
+        ({"compiler_options": {"disable": "fusion"}}, SpecError, "a list of 'fusion', 'order', 'memory', 'variants'"),
+        ({"compiler_options": {"disable": ["sleep"]}}, SpecError, "a list of 'fusion', 'order', 'memory', 'variants'"),
         ({"compiler_options": {"islands": "no"}}, SpecError, "True or False"),
         ({"precision": "gigantic"}, SpecError, "precision='gigantic'"),
     ],
@@ -39,6 +39,7 @@ def test_taken():
     assert options.cpu == "x86-64-v3"
     assert options.disable == {"fusion"}
     assert options.islands
+    assert make_options(compiler_options={"disable": DISABLE}).disable == {"fusion", "order", "memory", "variants"}
     assert not make_options(compiler_options={"islands": False}).islands
     assert hash(options) == hash(make_options(backend="cpu", compiler_options={"cpu": "x86-64-v3", "disable": ["fusion"]}))
 

@@ -8,7 +8,7 @@ from jax import lax
 
 import sod2jax as sod2
 from sod2jax.ir.loops import Init, While
-from sod2jax.ir.program import Branch, Loop, walk
+from sod2jax.ir.program import Branch, Loop, Step, walk
 
 
 def loop_of(f, *arguments):
@@ -80,6 +80,16 @@ def test_sizes_choose_between_one_kernel_and_steps():
     program = f.lower(x)._executable.program
     (branch,) = (s for s in program.steps if isinstance(s, Branch))
     assert [len(list(walk(b))) for b in branch.branches][1] <= 2
+
+
+def test_without_variants_the_loop_of_steps_serves_every_size():
+    loop = lambda x: lax.fori_loop(0, 50, lambda i, c: jnp.sin(c) + i, x)
+    f = sod2.jit(loop, shapes=("n",), compiler_options={"disable": ["variants"]})
+    for n in (0, 1, 7, 5000):
+        x = np.linspace(-1, 1, n, dtype=np.float32)
+        np.testing.assert_allclose(f(x), jax.jit(loop)(x), rtol=1e-4, atol=1e-4)
+    steps = f.lower(x)._executable.program.steps
+    assert [type(s) for s in steps if not isinstance(s, Step)] == [Loop]
 
 
 @pytest.mark.parametrize("n", [0, 1, 65_535, 65_536, 65_537, 150_000])

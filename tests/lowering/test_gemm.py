@@ -7,7 +7,7 @@ from sod2jax.ir import interp
 from sod2jax.ir.box import Box
 from sod2jax.ir.contraction import Axis, Contraction
 from sod2jax.ir.expr import as_expr, const, parse, sym
-from sod2jax.ir.loops import Buffer, Const, Gemm, Let, Load, Op, Ref, Store
+from sod2jax.ir.loops import Buffer, Const, Gemm, If, Let, Load, Op, Ref, Store
 from sod2jax.lowering import gemm, jit, targets
 from sod2jax.lowering.canonical import canonical
 
@@ -83,7 +83,7 @@ def interpret(nest, buffers, arrays, env, target=TARGET):
     interp.run(bound.kernel, named, sizes, panel=gemm.microkernel.panel(target, np.float32))
 
 
-def multiply(c, box, env, epilogue=None, extra=(), target=TARGET, execute=execute):
+def multiply(c, box, env, epilogue=None, extra=(), target=TARGET, execute=execute, variants=True):
     rng = np.random.default_rng(0)
     a, b, left, right = operands(c, env, rng)
     panels = np.full(gemm.panel_elements(c, target).eval(env) + 1, np.nan, c.dtype)
@@ -97,7 +97,7 @@ def multiply(c, box, env, epilogue=None, extra=(), target=TARGET, execute=execut
         Buffer("out", c.dtype, "w"),
     )  # fmt: skip
     arrays = [a, panels, *(x.ravel() for _, x in extra), result]
-    execute(gemm.contract(c, target, box, epilogue or store_out(c)), buffers, arrays, env, target)
+    execute(gemm.contract(c, target, box, epilogue or store_out(c), variants), buffers, arrays, env, target)
     want = left.astype(np.float64) @ right.astype(np.float64)
     return result, want
 
@@ -130,6 +130,20 @@ def test_static_and_symbolic_sizes(m, n, k):
     c = make(m=f"i={m}", n=f"j={n}", k=f"p={k}", a=f"i*({k}) + p")
     for s in (1, 3, 50):
         check(c, Box({"s": (0, None), "b": (1, 8)}), {"s": s, "b": 2})
+
+
+def test_without_variants():
+    """One kernel whatever the size: no block height and no case that sizes choose."""
+    c = make(m="i=M", n="j=N", k="p=K", a="i*K + p")
+    box = Box({"M": (0, None), "N": (0, None), "K": (0, None)})
+    for m in SIZES:
+        check(c, box, {"M": m, "N": 2 * m + 1, "K": 33}, variants=False)
+        check(c, box, {"M": m, "N": 64, "K": 7}, variants=False)
+    kernels = [gemm.contract(c, TARGET, box, store_out(c), variants) for variants in (False, True)]
+    assert [len(list(find(Gemm, nest.body))) for nest in kernels] == [1, 2]
+    assert [len(list(find(If, nest.body))) for nest in kernels] == [0, 2]
+    assert kernels[0].extent.eval({"M": 128, "N": 1, "K": 1}) == 1
+    assert kernels[1].extent.eval({"M": 128, "N": 1, "K": 1}) == 8
 
 
 def test_wide_target_has_no_say_in_the_result():

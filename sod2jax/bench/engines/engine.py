@@ -1,0 +1,101 @@
+"""The engine protocol, and the table of engines.
+
+* An engine is made from a workload, its params and a number of threads; what can be converted or compiled before any size is
+  known, it does then. What it cannot do is an EngineError, one line.
+* A call is `call(take(inputs, size), size)`, timed without `take`, and is over when its result is ready.
+* `sod2-fusion-order` is sod2.jit without these parts of its compiler (`compiler_options={"disable": ...}`).
+* A name is looked up without importing the engine: the peers are installed by `pip install 'sod2jax[bench]'`, or are not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from sod2jax.bench.workload import Workload
+from sod2jax.options import DISABLE
+
+ENGINES = {  # name: where it is
+    "sod2": "sod2jax.bench.engines.sod2:Sod2",
+    "jax": "sod2jax.bench.engines.xla:Exact",
+    "jax-pad": "sod2jax.bench.engines.xla:Padded",
+    "iree": "sod2jax.bench.engines.iree:Iree",
+    "onnxruntime": "sod2jax.bench.engines.onnxruntime:OnnxRuntime",
+    "openvino": "sod2jax.bench.engines.openvino:OpenVino",
+    "torch": "sod2jax.bench.engines.torch:Torch",
+}
+EXTRA = "sod2jax[bench]"
+
+Size = Mapping[str, int]
+
+
+class EngineError(Exception):
+    """Why an engine cannot run a workload, or stopped: one line."""
+
+    def __init__(self, reason: str):
+        super().__init__(one_line(reason))
+
+
+class Engine:
+    """A workload, ready to be called at any size."""
+
+    def __init__(self, workload: Workload, params: Any, threads: int):
+        self.workload, self.params, self.threads = workload, params, threads
+
+    def take(self, inputs: tuple, size: Size) -> Any:
+        """The inputs as `call` wants them."""
+        return jax.block_until_ready(jax.tree.map(jax.numpy.asarray, inputs))
+
+    def call(self, taken: Any, size: Size) -> Any:
+        """The result, a pytree of arrays as `workload.fun` returns it, ready."""
+        raise NotImplementedError
+
+    def compilations(self) -> int | None:
+        """So far. None: the engine compiles nothing, or cannot tell."""
+
+    def temp_bytes(self, inputs: tuple, size: Size) -> int | None:
+        """Peak temporary memory of a call. What is compiled to find out counts nowhere."""
+
+    def kept_bytes(self) -> int | None:
+        """What is kept between calls besides the params, such as packed weights. Known after a call of `temp_bytes`."""
+
+    def padding(self, size: Size) -> float:
+        """The share of padding among the elements of the inputs."""
+        return 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Versions, counts of eqns and kernels, what is special."""
+        return {}
+
+
+def check(name: str) -> None:
+    """EngineError unless there is an engine of this name; nothing is imported."""
+    family, *disabled = name.split("-")
+    if name not in ENGINES and not (family == "sod2" and set(disabled) <= set(DISABLE)):
+        raise EngineError(f"no engine {name!r}; there are {', '.join(ENGINES)}, and sod2-PART-PART without parts of {DISABLE}")
+
+
+def load(name: str) -> Callable[[Workload, Any, int], Engine]:
+    """What makes the engine of this name; EngineError if there is none, or if its packages are not installed."""
+    check(name)
+    disabled = () if name in ENGINES else tuple(name.split("-")[1:])
+    module, _, what = ENGINES["sod2" if disabled else name].partition(":")
+    make = getattr(importlib.import_module(module), what)
+    return (lambda *args: make(*args, disable=disabled)) if disabled else make
+
+
+def installed(package: str) -> Any:
+    """The module of this name; EngineError names the pip extra if it is not there."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as err:
+        missing = (err.name or package).split(".")[0]
+        raise EngineError(f"{missing} is not installed; pip install '{EXTRA}' brings it") from None
+
+
+def one_line(text: object, most: int = 300) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else line[: most - 3] + "..."

@@ -1,0 +1,73 @@
+"""SkipNet-50 (Wang et al., ECCV 2018) in Flax Linen: a ResNet-50 with recurrent gates. After each block one LSTM, shared by them
+all, reads the averages of the block's output and decides whether the next block runs; the first one always does.
+
+Dynamic: height and width, and the blocks that run. With the seeded weights 55 % of the gates are open, three in four depending on
+the picture.
+
+Layers: 53 convolutions with norms, 18 dense layers and an LSTM of 16 steps, 103 MB; 549 operators and 103 MB in SoD2 (Table 5).
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sod2jax import bench
+from zoo.layers.gates import picture, run_if
+from zoo.layers.residual import Bottleneck, Shortcut, Stem, strides
+from zoo.layers.weights import random_weights
+
+
+class Gate(nn.Module):
+    """The LSTM of the gates; it keeps its state from block to block."""
+
+    width: int = 10
+
+    @nn.compact
+    def __call__(self, state, features):
+        """features f32[1, width] of a block's output -> the state, and whether the next block runs"""
+        state, y = nn.OptimizedLSTMCell(self.width)(state, features)
+        return state, nn.sigmoid(nn.Dense(1)(y))[0, 0] > 0.5
+
+
+class SkipNet(nn.Module):
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    filters: int = 64
+    classes: int = 1000
+
+    @nn.compact
+    def __call__(self, image):
+        """image f32[1, h, w, 3] -> logits f32[1, classes]"""
+        x = Stem(self.filters)(image)
+        gate, is_open = Gate(), None
+        state = (jnp.zeros((1, gate.width)), jnp.zeros((1, gate.width)))
+        for stage, stride in strides(self.stages):
+            block = Bottleneck(self.filters << stage, stride)
+            shortcut = Shortcut(block.expansion * block.filters, stride)(x)
+            x = block(x, shortcut) if is_open is None else run_if(is_open, block, x, shortcut)
+            means = jnp.mean(x, axis=(1, 2))
+            state, is_open = gate(state, nn.Dense(gate.width)(means))
+        return nn.Dense(self.classes, name="classifier")(means)
+
+
+def build(small: bool = False):
+    """(model, its random parameters and statistics, of a seed with which about half of the gates are open)."""
+    model, seed = (SkipNet(stages=(2, 2), filters=8, classes=10), 7) if small else (SkipNet(), 2)
+    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), seed=seed)
+
+
+def workload(small: bool = False) -> bench.Workload:
+    model, _ = build(small)
+    sizes = (33, 40, 48, 64) if small else (160, 176, 192, 224, 240, 256, 288, 320)
+    return bench.Workload(
+        name="SkipNet",
+        fun=model.apply,
+        params=lambda: build(small)[1],
+        inputs=lambda rng, h, w: (picture(rng, h, w),),
+        shapes=("1, h, w, 3",),
+        constraints=(f"32 <= h <= {sizes[-1]}", f"32 <= w <= {sizes[-1]}"),
+        steady=[{"h": n, "w": n} for n in (sizes[0], sizes[3])] + [{"h": sizes[-1], "w": sizes[1]}],
+        trace=bench.sample(4 if small else 12, h=sizes, w=sizes),
+        layers={"SoD2 Table 5": 549},
+    )

@@ -76,15 +76,9 @@ class Conformer(nn.Module):
         return nn.log_softmax(nn.Dense(self.vocabulary)(x))
 
 
-def build(small: bool = False):
-    """(model, its seeded random parameters and statistics). `small` is for tests."""
-    model = Conformer(blocks=2, width=32, heads=4, vocabulary=50) if small else Conformer()
-    inputs = jax.ShapeDtypeStruct((1, 100, MELS), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
-    return model, random_weights(model, *inputs)
-
-
 def workload(small: bool = False) -> bench.Workload:
-    model, _ = build(small)
+    model = Conformer(blocks=2, width=32, heads=4, vocabulary=50) if small else Conformer()
+    example = jax.ShapeDtypeStruct((1, 100, MELS), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
     longest = 200 if small else 3000  # frames of 10 ms
 
     def inputs(rng, b, t):
@@ -95,9 +89,9 @@ def workload(small: bool = False) -> bench.Workload:
     return bench.Workload(
         name="Conformer",
         fun=model.apply,
-        params=lambda: build(small)[1],
+        params=lambda: random_weights(model, *example),
         inputs=inputs,
-        shapes=("b, t, 80", "b"),
+        shapes=(f"b, t, {MELS}", "b"),
         constraints=("1 <= b <= 8", f"16 <= t <= {longest}"),
         steady=[{"b": 1, "t": longest // 10}, {"b": 1, "t": longest // 5}, {"b": 2, "t": longest // 3}],
         trace=bench.sample(4 if small else 16, b=1, t=bench.lognormal(longest / 5, 0.7, 16, longest)),

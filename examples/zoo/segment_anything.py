@@ -19,6 +19,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sod2jax import bench
 from zoo.layers.attention import Attention, GridAttention
@@ -194,27 +195,14 @@ class MaskDecoder(nn.Module):
 # -- workloads
 
 
-def build_image_encoder(small: bool = False):
-    """(model, its seeded random parameters). `small` is for tests."""
-    model = ImageEncoder(layers=3, width=48, heads=3, window=4, longest=16, channels=32) if small else ImageEncoder()
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-
-
-def build_mask_decoder(small: bool = False):
-    model = MaskDecoder(width=64, heads=4) if small else MaskDecoder()
-    shapes = {"embedding": (1, 8, 8, model.width), "points": (1, 3, 2), "labels": (1, 3), "mask": (1, 32, 32), "has_mask": (1,)}
-    inputs = (jax.ShapeDtypeStruct(shape, jnp.int32 if k == "labels" else jnp.float32) for k, shape in shapes.items())
-    return model, random_weights(model, *inputs)
-
-
 def workload(small: bool = False) -> list[bench.Workload]:
-    image_encoder, _ = build_image_encoder(small)
-    mask_decoder, _ = build_mask_decoder(small)
+    image_encoder = ImageEncoder(layers=3, width=48, heads=3, window=4, longest=16, channels=32) if small else ImageEncoder()
+    mask_decoder = MaskDecoder(width=64, heads=4) if small else MaskDecoder()
     sides = (32, 48, 96, 112) if small else (256, 320, 384, 448, 512)
     image = bench.Workload(
         name="Segment Anything image encoder",
         fun=image_encoder.apply,
-        params=lambda: build_image_encoder(small)[1],
+        params=lambda: random_weights(image_encoder, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)),
         inputs=lambda rng, b, h, w: (rng.standard_normal((b, h, w, 3), dtype="float32"),),
         shapes=("b, h, w, 3",),
         constraints=(
@@ -227,11 +215,11 @@ def workload(small: bool = False) -> list[bench.Workload]:
     )
 
     def prompts(rng, h, w, p, n):
-        size = PATCH * jnp.array([w, h])
+        size = PATCH * np.array([w, h])
         return (
             rng.standard_normal((1, h, w, mask_decoder.width), dtype="float32"),
             (rng.uniform(size=(p, n, 2)) * size).astype("float32"),
-            rng.integers(0, 2, (p, n), dtype="int32"),
+            rng.integers(-1, 4, (p, n), dtype="int32"),
             rng.standard_normal((p, 4 * h, 4 * w), dtype="float32"),
             rng.integers(0, 2, p).astype("float32"),
         )
@@ -240,7 +228,7 @@ def workload(small: bool = False) -> list[bench.Workload]:
     masks = bench.Workload(
         name="Segment Anything mask decoder",
         fun=mask_decoder.apply,
-        params=lambda: build_mask_decoder(small)[1],
+        params=lambda: random_weights(mask_decoder, *prompts(np.random.default_rng(0), 4, 4, 1, 1)),
         inputs=prompts,
         shapes=(f"1, h, w, {mask_decoder.width}", "p, n, 2", "p, n", "p, 4*h, 4*w", "p"),
         constraints=("1 <= h <= 64", "1 <= w <= 64", "1 <= p <= 64", "1 <= n <= 64"),
@@ -249,7 +237,7 @@ def workload(small: bool = False) -> list[bench.Workload]:
             {"h": places[-1], "w": places[-2], "p": 1, "n": 5},
             {"h": places[-1], "w": places[-1], "p": 4, "n": 2},
         ],
-        trace=bench.sample(4 if small else 16, h=places, w=places, p=1, n=range(1, 11)),
+        trace=bench.sample(4 if small else 16, h=places, w=places, p=(1, 1, 1, 4), n=range(1, 11)),
         layers={"SoD2 Table 5": 857},
     )
     return [image, masks]

@@ -105,25 +105,14 @@ class TextEncoder(nn.Module):
         return nn.LayerNorm()(x)
 
 
-def build_image_encoder(small: bool = False):
-    """(model, its seeded random parameters). `small` is for tests."""
-    model = ImageEncoder(channels=(16, 24, 32, 32), groups=8) if small else ImageEncoder()
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-
-
-def build_text_encoder(small: bool = False):
-    model = TextEncoder(layers=2, width=64, heads=4, vocabulary=1000) if small else TextEncoder()
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 8), jnp.int32))
-
-
 def workload(small: bool = False) -> list[bench.Workload]:
-    image_encoder, _ = build_image_encoder(small)
-    text_encoder, _ = build_text_encoder(small)
+    image_encoder = ImageEncoder(channels=(16, 24, 32, 32), groups=8) if small else ImageEncoder()
+    text_encoder = TextEncoder(layers=2, width=64, heads=4, vocabulary=1000) if small else TextEncoder()
     sides = (16, 24, 32, 40) if small else (64, 96, 128, 160, 192, 224, 256)
     image = bench.Workload(
         name="Stable Diffusion image encoder",
         fun=image_encoder.apply,
-        params=lambda: build_image_encoder(small)[1],
+        params=lambda: random_weights(image_encoder, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)),
         inputs=lambda rng, b, h, w: (rng.uniform(-1, 1, (b, h, w, 3)).astype("float32"),),
         shapes=("b, h, w, 3",),
         constraints=("1 <= b <= 4", "8 <= h <= 512", "8 <= w <= 512", "h % 8 == 0", "w % 8 == 0"),
@@ -134,7 +123,7 @@ def workload(small: bool = False) -> list[bench.Workload]:
     text = bench.Workload(
         name="Stable Diffusion text encoder",
         fun=text_encoder.apply,
-        params=lambda: build_text_encoder(small)[1],
+        params=lambda: random_weights(text_encoder, jax.ShapeDtypeStruct((1, 8), jnp.int32)),
         inputs=lambda rng, b, s: (rng.integers(0, text_encoder.vocabulary, (b, s), dtype="int32"),),
         shapes=("b, s",),
         constraints=("1 <= b <= 8", "1 <= s <= 77"),

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
-from zoo.layers.gates import picture, run_if
+from zoo.layers import pictures
+from zoo.layers.gates import run_if
 from zoo.layers.residual import Bottleneck, Shortcut, Stem, strides
 from zoo.layers.weights import random_weights
 
@@ -53,21 +54,9 @@ class SkipNet(nn.Module):
 
 def build(small: bool = False):
     """(model, its random parameters and statistics, of a seed with which about half of the gates are open)."""
-    model, seed = (SkipNet(stages=(2, 2), filters=8, classes=10), 7) if small else (SkipNet(), 2)
+    model, seed = (SkipNet(stages=(1, 2), filters=8, classes=10), 4) if small else (SkipNet(), 2)
     return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), seed=seed)
 
 
 def workload(small: bool = False) -> bench.Workload:
-    model, _ = build(small)
-    sizes = (33, 40, 48, 64) if small else (160, 176, 192, 224, 240, 256, 288, 320)
-    return bench.Workload(
-        name="SkipNet",
-        fun=model.apply,
-        params=lambda: build(small)[1],
-        inputs=lambda rng, h, w: (picture(rng, h, w),),
-        shapes=("1, h, w, 3",),
-        constraints=(f"32 <= h <= {sizes[-1]}", f"32 <= w <= {sizes[-1]}"),
-        steady=[{"h": n, "w": n} for n in (sizes[0], sizes[3])] + [{"h": sizes[-1], "w": sizes[1]}],
-        trace=bench.sample(4 if small else 12, h=sizes, w=sizes),
-        layers={"SoD2 Table 5": 549},
-    )
+    return pictures.workload("SkipNet", build, small, operators=549)

@@ -1,0 +1,63 @@
+"""BlockDrop (Wu et al., CVPR 2018) in Flax Linen: a ResNet-101, and a policy network, a ResNet-10 on the picture at half the
+resolution, that decides at once which of the 33 blocks are kept.
+
+Dynamic: height and width, and the blocks that run. With the seeded weights 52 % are kept; 19 of the 33
+depend on the picture.
+
+Layers: 116 convolutions with norms and 2 dense layers, 198 MB, of which the policy is 12 and 19 MB; 439 operators and 179 MB in SoD2 (Table 5).
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sod2jax import bench
+from zoo.layers import pictures
+from zoo.layers.gates import run_if
+from zoo.layers.residual import Basic, Bottleneck, Shortcut, Stem, strides
+from zoo.layers.weights import random_weights
+
+
+class Policy(nn.Module):
+    """Which blocks are kept: bool[blocks]. Its own blocks always run."""
+
+    blocks: int
+    filters: int
+    stages: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, image):
+        x = Stem(self.filters)(nn.avg_pool(image, (2, 2), (2, 2)))
+        for stage, stride in strides(self.stages):
+            block = Basic(self.filters << stage, stride)
+            x = block(x, Shortcut(block.filters, stride)(x))
+        return nn.sigmoid(nn.Dense(self.blocks)(jnp.mean(x, axis=(1, 2))))[0] >= 0.5
+
+
+class BlockDrop(nn.Module):
+    stages: tuple[int, ...] = (3, 4, 23, 3)
+    filters: int = 64
+    classes: int = 1000
+
+    @nn.compact
+    def __call__(self, image):
+        """image f32[1, h, w, 3] -> logits f32[1, classes]"""
+        keep = Policy(sum(self.stages), self.filters, stages=(1,) * len(self.stages))(image)
+        x = Stem(self.filters)(image)
+        for number, (stage, stride) in enumerate(strides(self.stages)):
+            block = Bottleneck(self.filters << stage, stride)
+            shortcut = Shortcut(block.expansion * block.filters, stride)(x)
+            x = run_if(keep[number], block, x, shortcut)
+        return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
+
+
+def build(small: bool = False):
+    """(model, its random parameters and statistics, of a seed with which about half of the blocks are kept)."""
+    model, seed = (BlockDrop(stages=(1, 2), filters=8, classes=10), 7) if small else (BlockDrop(), 3)
+    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), seed=seed)
+
+
+def workload(small: bool = False) -> bench.Workload:
+    return pictures.workload("BlockDrop", build, small, operators=439)

@@ -379,6 +379,7 @@ def test_caches_do_not_ask():
         lambda x: x[0:10, 2],  # is it all of the axis?
         lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], 3, 10)),
         lambda x: jax.lax.broadcast(x, (10,)),
+        lambda x: x.reshape(10, x.shape[0]),
         lambda x: jax.vmap(lambda row: row + jnp.ones((10, 10)), out_axes=1)(x),  # [n, 10] against [10, 10]
     ],
 )

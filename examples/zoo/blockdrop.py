@@ -1,10 +1,10 @@
 """BlockDrop (Wu et al., CVPR 2018) in Flax Linen: a ResNet-101, and a policy network, a ResNet-10 on the picture at half the
 resolution, that decides at once which of the 33 blocks are kept.
 
-Dynamic: height and width, and the blocks that run. With the seeded weights 52 % are kept; 19 of the 33
-depend on the picture.
+Dynamic: height and width, and the blocks that run. With the seeded weights 52 % of them are kept, 19 depending on the picture.
 
-Layers: 116 convolutions with norms and 2 dense layers, 198 MB, of which the policy is 12 and 19 MB; 439 operators and 179 MB in SoD2 (Table 5).
+Layers: 116 convolutions with norms and 2 dense layers, 198 MB, of which the policy has 12 and 19 MB; 439 operators and 179 MB in
+SoD2 (Table 5).
 """
 
 from __future__ import annotations

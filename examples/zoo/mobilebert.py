@@ -2,18 +2,17 @@
 
 A layer narrows its input, attends with 4 heads, runs four feed-forward networks and widens again. Where BERT normalises, it only
 scales and shifts. Words of width 128 go in with both their neighbours. Dynamic: the batch and the length of the sentences.
-DNNFusion counts 2,387 layers.
+2,579 eqns here; DNNFusion counts 2,387 layers.
 """
 
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sod2jax import bench
-from zoo.layers.transformer import pairs
-from zoo.layers.weights import random_weights
+from zoo.layers.transformer import FeedForward, pairs, weights
 
 
 class NoNorm(nn.Module):
@@ -30,8 +29,9 @@ class Embeddings(nn.Module):
     longest: int = 512
 
     @nn.compact
-    def __call__(self, tokens, types):
+    def __call__(self, tokens, types, mask):
         words = nn.Embed(self.vocabulary, self.narrow, name="words")(tokens)
+        words = jnp.where(mask[..., None], words, 0)  # the last token's neighbour is nothing, padded or not
         before, after = jnp.pad(words, ((0, 0), (1, 0), (0, 0)))[:, :-1], jnp.pad(words, ((0, 0), (0, 1), (0, 0)))[:, 1:]
         x = nn.Dense(self.width)(jnp.concatenate([after, words, before], axis=-1))
         positions = self.param("positions", nn.initializers.normal(0.02), (self.longest, self.width))
@@ -51,8 +51,8 @@ class Block(nn.Module):
         attention = nn.MultiHeadDotProductAttention(self.heads)
         y = NoNorm()(y + attention(asked, asked, x, mask=mask[:, None, None, :]))
         for _ in range(self.networks):
-            y = NoNorm()(y + nn.Dense(self.narrow)(nn.relu(nn.Dense(self.hidden)(y))))
-        return NoNorm()(x + nn.Dense(x.shape[-1], name="widen")(y))
+            y = NoNorm()(y + FeedForward(self.hidden, nn.relu)(y))
+        return NoNorm()(x + nn.Dense(x.shape[-1], name="out")(y))
 
 
 class MobileBert(nn.Module):
@@ -67,17 +67,10 @@ class MobileBert(nn.Module):
     @nn.compact
     def __call__(self, tokens, types, mask):
         """tokens i32[b, s], types i32[b, s], mask bool[b, s] -> (f32[b, s, width], sentences f32[b, width])"""
-        x = Embeddings(self.vocabulary, self.narrow, self.width)(tokens, types)
+        x = Embeddings(self.vocabulary, self.narrow, self.width)(tokens, types, mask)
         for _ in range(self.layers):
             x = Block(self.heads, self.narrow, self.hidden, self.networks)(x, mask)
         return x, x[:, 0]  # the first token stands for the sentence, without a pooler
-
-
-def weights(model: MobileBert):
-    """Random ones; without norms, only small additions to the residual keep 24 layers at one magnitude, as training does."""
-    example = jax.ShapeDtypeStruct((1, 8), jnp.int32)
-    made = random_weights(model, example, example, jax.ShapeDtypeStruct((1, 8), bool))
-    return jax.tree_util.tree_map_with_path(lambda path, x: 0.1 * x if "['widen']" in jax.tree_util.keystr(path) else x, made)
 
 
 def workload(small: bool = False) -> bench.Workload:
@@ -88,7 +81,7 @@ def workload(small: bool = False) -> bench.Workload:
     return bench.Workload(
         name="MobileBERT",
         fun=model.apply,
-        params=lambda: weights(model),
+        params=lambda: weights(model, np.int32, np.int32, bool),
         inputs=lambda rng, b, s: pairs(rng, model.vocabulary, b, s),
         shapes=("b, s", "b, s", "b, s"),
         constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
+import jax
 import numpy as np
 
+from zoo.layers.weights import random_weights
+
 gelu = partial(nn.gelu, approximate=False)  # by erf; nn.gelu alone is the approximation by tanh
+OUT = tuple(map(jax.tree_util.DictKey, ("out", "kernel")))
 
 
 class Embeddings(nn.Module):
@@ -32,6 +36,15 @@ class Embeddings(nn.Module):
         return nn.LayerNorm(epsilon=1e-12)(x)
 
 
+class FeedForward(nn.Module):
+    hidden: int
+    activation: Callable = gelu
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(x.shape[-1], name="out")(self.activation(nn.Dense(self.hidden)(x)))
+
+
 class PostNormBlock(nn.Module):
     """A layer of the first transformers: attention, then a feed-forward network, each normalised after its residual is added."""
 
@@ -44,7 +57,7 @@ class PostNormBlock(nn.Module):
     def __call__(self, x, mask):
         y = nn.MultiHeadDotProductAttention(self.heads)(x, mask=mask[:, None, None, :])
         x = nn.LayerNorm(epsilon=self.epsilon)(x + y)
-        y = nn.Dense(x.shape[-1])(self.activation(nn.Dense(self.hidden)(x)))
+        y = FeedForward(self.hidden, self.activation)(x)
         return nn.LayerNorm(epsilon=self.epsilon)(x + y)
 
 
@@ -54,6 +67,13 @@ class Pooler(nn.Module):
     @nn.compact
     def __call__(self, x):
         return nn.tanh(nn.Dense(x.shape[-1])(x[:, 0]))
+
+
+def weights(model: nn.Module, *dtypes):
+    """Random weights, for inputs [b, s] of these dtypes. What a layer called "out" adds to a residual is small, as in trained
+    models: otherwise deep layers see nearly the same vector for every token, or ever larger ones where nothing normalises."""
+    made = random_weights(model, *(jax.ShapeDtypeStruct((1, 8), dtype) for dtype in dtypes))
+    return jax.tree_util.tree_map_with_path(lambda path, x: 0.3 * x if path[-2:] == OUT else x, made)
 
 
 def sentences(rng: np.random.Generator, vocabulary: int, b: int, s: int, padding: int = 0):

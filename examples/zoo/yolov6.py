@@ -4,8 +4,8 @@ Li et al., "YOLOv6 v3.0: A Full-Scale Reloading", arXiv 2301.05586: the Efficien
 pools in a row, the Rep-PAN neck whose BiFusion joins three neighbouring resolutions, and a decoupled head without anchors.
 18.5 million parameters.
 
-Dynamic: the batch, height and width, multiples of 32. Boxes and class scores come for every cell of three resolutions; non-maximum
-suppression is left to the caller, as in the exported original.
+Dynamic: the batch, height and width, multiples of 32. Boxes and class scores come for every cell of three resolutions;
+non-maximum suppression is left to the caller, as in the exported original.
 
 71 convolutions, 577 eqns; SoD2 counts 599 layers (Table 5).
 """

@@ -37,7 +37,7 @@ def show(measurement: Measurement, report: Report, details: bool = False) -> Non
     for result in measurement.results:
         table.add_row(escape(result.name) if result.rows else f"{escape(result.name)}: no engine", style="bold")
         for row in result.rows:
-            table.add_row(f"  {escape(row.engine)}", *cells(result, row))
+            table.add_row(f"  {escape(row.engine)}", *map(marked, cells(result, row)))
     put("Workloads", table, report)
     report.say(*map(escape, LEGEND), *map(escape, notes(measurement)))
     means(measurement, report)
@@ -53,7 +53,7 @@ def sizes(result: Result, report: Report) -> None:
             s = row.steady[i] if i < len(row.steady) else Steady(first.size)
             figures = scaled(s.seconds, 1e3), scaled(s.switch, 1e3), ours_over(result.ratio(OURS, row.engine, i), row)
             others = scaled(s.temp_bytes, 1e-6), percent(s.padding), difference(s.difference, result.tolerance)
-            table.add_row(f"  {escape(row.engine)}", *figures, *others)
+            table.add_row(f"  {escape(row.engine)}", *map(marked, (*figures, *others)))
     put(result.name, table, report)
 
 
@@ -145,6 +145,11 @@ def difference(value: float | None, tolerance: float) -> str:
     if value is None:
         return MISSING
     return f"{value:.0e}" if value <= tolerance else f"{value:.0e} !"
+
+
+def marked(cell: str) -> str:
+    """For a terminal: what is wrong is red."""
+    return f"[bold red]{cell}[/]" if cell.endswith("!") else cell
 
 
 def size_text(size: dict[str, int]) -> str:

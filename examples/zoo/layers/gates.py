@@ -7,8 +7,9 @@ from collections.abc import Callable
 import flax.linen as nn
 
 
-def run_if(is_open, block: nn.Module, x, shortcut, closed: Callable = lambda shortcut: shortcut):
-    """`block(x, shortcut)` if the gate is open, else `closed(shortcut)`; `is_open` is a boolean scalar of the graph."""
+def run_if(is_open, block: nn.Module, x, shortcut, *masks, closed: Callable = lambda shortcut: shortcut):
+    """`block(x, shortcut, *masks)` if the gate is open, else `closed(shortcut)`; `is_open` is a boolean scalar of the graph."""
     if block.is_initializing():  # makes the parameters of a block, whatever its gate says
-        return block(x, shortcut)
-    return nn.cond(is_open, lambda block, x, y: block(x, y), lambda block, x, y: closed(y), block, x, shortcut)
+        return block(x, shortcut, *masks)
+    run = lambda block, x, shortcut, *masks: block(x, shortcut, *masks)
+    return nn.cond(is_open, run, lambda block, x, shortcut, *masks: closed(shortcut), block, x, shortcut, *masks)

@@ -349,7 +349,8 @@ def jit(
       static_argnums, static_argnames, donate_argnums, donate_argnames, keep_unused, inline: as in `jax.jit`.
       in_shardings, out_shardings: not supported yet.
       compiler_options: `{"cpu": name}` compiles for another CPU than this machine's; `{"islands": False}` refuses operations that
-        only XLA computes.
+        only XLA computes; `{"disable": [...]}` leaves out "fusion", "order", "memory" (their planning) or "variants" (versions of
+        kernels and loops, between which sizes choose), to see what each is worth or which is at fault.
 
     Raises:
       errors.ShapeError (a TypeError) when called with a rank, dtype or size that breaks `shapes` or `constraints`.

@@ -64,6 +64,16 @@ def test_disabled_parts_change_the_plan_and_not_the_result():
     assert len(plans[0].splitlines()) < len(plans[1].splitlines())
 
 
+def test_without_variants_a_contraction_has_one_kernel_for_all_sizes():
+    product = lambda x: x @ x.T
+    x = np.random.default_rng(0).standard_normal((37, 5)).astype(np.float32)
+    plain = sod2.jit(product, shapes="s, 5")
+    one = sod2.jit(product, shapes="s, 5", compiler_options={"disable": ("variants",)})
+    np.testing.assert_allclose(plain(x), one(x), rtol=1e-5, atol=1e-5)
+    loops = [f.trace(x).lower().as_text("loops") for f in (plain, one)]
+    assert loops[0].count("gemm") > loops[1].count("gemm") > 0
+
+
 def machine_of(code: bytes) -> int:
     assert code[:4] == b"\x7fELF"
     return struct.unpack_from("<H", code, 18)[0]

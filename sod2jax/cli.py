@@ -1,4 +1,4 @@
-"""The command `sod2`: `ops`, `info`, `explain` and `verify`.
+"""The command `sod2`: `ops`, `info`, `explain`, `verify` and `bench`.
 
 * FILE.py:name is a function of `sod2.jit` in a Python file. Its example arguments are what `name_args()` of that file returns (a
   tuple), or are given as specs: --arg "f32[b,s,64]".
@@ -29,6 +29,7 @@ from rich.table import Table
 
 import sod2jax as sod2
 from sod2jax import binding, errors
+from sod2jax.bench import command as command_of_bench
 from sod2jax.ir.dims import Scope
 from sod2jax.lowering import targets
 from sod2jax.ops.coverage import HOW, rows
@@ -69,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--missing", action="store_true", help="only those that are refused")
     p.add_argument("--json", action="store_true", help="as JSON")
     command(info, "versions, this machine, the targets")
+    command_of_bench.add_arguments(command(bench, "workloads with many sizes, side by side with other engines"))
     for run, description in (
         (explain, "what the compiler makes of a function: sizes, guards, kernels, memory"),
         (verify, "a function against plain JAX over edge sizes"),
@@ -136,6 +138,10 @@ def info(arguments) -> int:
     for name, text in facts.items():
         print(f"{name:<13} {text}")
     return 0
+
+
+def bench(arguments) -> int:
+    return command_of_bench.run(arguments)
 
 
 def explain(arguments) -> int:

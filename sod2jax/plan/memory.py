@@ -46,16 +46,32 @@ def aligned(nbytes: Expr) -> Expr:
 def place(buffers: Sequence[Buffer], samples: Sequence[Mapping[str, int]]) -> Placement:
     """The plan, of two per sample, whose arena is smallest at the last of `samples`."""
     samples = samples or ({},)
-    sizes = [aligned(b.nbytes).eval(dict(samples[-1])) for b in buffers]
-    orders = [plan(buffers, sample) for sample in samples for plan in (_peak_first, _largest_first)]
-    return _formulas(buffers, min(orders, key=lambda order: _arena_of(buffers, order, sizes)))
+    meeting = _meeting(buffers)
+    sizes = [[aligned(b.nbytes).eval(dict(sample)) for b in buffers] for sample in samples]
+    orders = [plan(buffers, meeting, at) for at in sizes for plan in (_peak_first, _largest_first)]
+    return _formulas(buffers, meeting, min(orders, key=lambda order: _arena_of(meeting, order, sizes[-1])))
 
 
-def _peak_first(buffers: Sequence[Buffer], sample: Mapping[str, int]) -> list[int]:
-    """Buffers from the lowest to the highest offset, at `sample`."""
-    sizes = [aligned(b.nbytes).eval(dict(sample)) for b in buffers]
+def _meeting(buffers: Sequence[Buffer]) -> list[list[int]]:
+    """For each buffer, the others whose lifetimes meet its own."""
+    found: list[list[int]] = [[] for _ in buffers]
+    live: list[int] = []
+    for i in sorted(range(len(buffers)), key=lambda i: buffers[i].first):
+        live = [j for j in live if buffers[j].meets(buffers[i])]
+        for j in live:
+            found[j].append(i)
+        found[i].extend(live)
+        live.append(i)
+    return found
+
+
+def _peak_first(buffers: Sequence[Buffer], meeting: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[int]:
+    """Buffers from the lowest to the highest offset, at a sample: the sizes there."""
     steps = range(max((b.last for b in buffers), default=-1) + 1)
-    live = {t: [i for i, b in enumerate(buffers) if b.first <= t <= b.last] for t in steps}
+    live: list[list[int]] = [[] for _ in steps]
+    for i, b in enumerate(buffers):
+        for t in range(b.first, b.last + 1):
+            live[t].append(i)
     if not live:
         return []
     peak = max(steps, key=lambda t: sum(sizes[i] for i in live[t]))
@@ -66,46 +82,48 @@ def _peak_first(buffers: Sequence[Buffer], sample: Mapping[str, int]) -> list[in
         at += sizes[i]
     for t in (*range(peak - 1, -1, -1), *range(peak + 1, len(steps))):
         for i in sorted((i for i in live[t] if i not in offset), key=lambda i: -sizes[i]):
-            offset[i] = _lowest_gap(i, buffers, sizes, offset)
+            offset[i] = _lowest_gap(sizes[i], meeting[i], sizes, offset)
     return sorted(offset, key=lambda i: (offset[i], i))
 
 
-def _largest_first(buffers: Sequence[Buffer], sample: Mapping[str, int]) -> list[int]:
+def _largest_first(buffers: Sequence[Buffer], meeting: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[int]:
     """The same by another rule: the largest buffer first, each in the lowest gap that fits it."""
-    sizes = [aligned(b.nbytes).eval(dict(sample)) for b in buffers]
     offset: dict[int, int] = {}
     for i in sorted(range(len(buffers)), key=lambda i: (-sizes[i], buffers[i].first)):
-        offset[i] = _lowest_gap(i, buffers, sizes, offset)
+        offset[i] = _lowest_gap(sizes[i], meeting[i], sizes, offset)
     return sorted(offset, key=lambda i: (offset[i], i))
 
 
-def _lowest_gap(i: int, buffers: Sequence[Buffer], sizes: Sequence[int], offset: Mapping[int, int]) -> int:
+def _lowest_gap(nbytes: int, meeting: Sequence[int], sizes: Sequence[int], offset: Mapping[int, int]) -> int:
+    """The lowest place for `nbytes` beside those of the buffers `meeting` that have theirs."""
     at = 0
-    for j in sorted((j for j in offset if buffers[j].meets(buffers[i])), key=lambda j: offset[j]):
-        if offset[j] - at >= sizes[i]:
+    for low, j in sorted((offset[j], j) for j in meeting if j in offset):
+        if low - at >= nbytes:
             break
-        at = max(at, offset[j] + sizes[j])
+        at = max(at, low + sizes[j])
     return at
 
 
-def _arena_of(buffers: Sequence[Buffer], order: Sequence[int], sizes: Sequence[int]) -> int:
+def _arena_of(meeting: Sequence[Sequence[int]], order: Sequence[int], sizes: Sequence[int]) -> int:
     """Bytes of the arena that `_formulas` gives for an order, at these sizes."""
     ends: dict[int, int] = {}
     for i in order:
-        ends[i] = max((end for j, end in ends.items() if buffers[j].meets(buffers[i])), default=0) + sizes[i]
+        ends[i] = max((ends[j] for j in meeting[i] if j in ends), default=0) + sizes[i]
     return max(ends.values(), default=0)
 
 
-def _formulas(buffers: Sequence[Buffer], order: Sequence[int]) -> Placement:
+def _formulas(buffers: Sequence[Buffer], meeting: Sequence[Sequence[int]], order: Sequence[int]) -> Placement:
+    rank = {i: k for k, i in enumerate(order)}
     ends: dict[int, Expr] = {}
     offsets: dict[int, Expr] = {}
     below: dict[int, tuple[int, ...]] = {}
     under: dict[int, set[int]] = {}  # everything that lies below a buffer, directly or not
-    for k, i in enumerate(order):
-        meeting = [j for j in order[:k] if buffers[j].meets(buffers[i])]
+    for i in order:
+        lower = sorted((j for j in meeting[i] if j in ends), key=rank.__getitem__)
         # What lies below another buffer that is below this one adds nothing to the maximum.
-        direct = [j for j in meeting if not any(j in under[m] for m in meeting)]
-        under[i] = set(meeting).union(*(under[j] for j in meeting))
+        indirect = set().union(*(under[j] for j in lower))
+        direct = [j for j in lower if j not in indirect]
+        under[i] = indirect.union(lower)
         below[i] = tuple(direct)
         offsets[i] = maximum(*(ends[j] for j in direct)) if direct else const(0)
         ends[i] = offsets[i] + aligned(buffers[i].nbytes)

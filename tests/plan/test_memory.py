@@ -37,14 +37,22 @@ def test_no_two_live_buffers_overlap_at_any_size(seed):
                 assert spans[i][1] <= spans[j][0] or spans[j][1] <= spans[i][0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_which_lifetimes_meet(seed):
+    buffers = graph(random.Random(seed), 40, 30)
+    pairwise = [[j for j, b in enumerate(buffers) if j != i and b.meets(a)] for i, a in enumerate(buffers)]
+    assert [sorted(found) for found in memory._meeting(buffers)] == pairwise
+
+
 def optimum(buffers, env):
     """The smallest arena, by placing buffers in every order at their lowest gap."""
     sizes = [memory.aligned(b.nbytes).eval(env) for b in buffers]
+    meeting = memory._meeting(buffers)
     best = None
     for order in itertools.permutations(range(len(buffers))):
         offset = {}
         for i in order:
-            offset[i] = memory._lowest_gap(i, buffers, sizes, offset)
+            offset[i] = memory._lowest_gap(sizes[i], meeting[i], sizes, offset)
         arena = max(offset[i] + sizes[i] for i in order)
         best = arena if best is None else min(best, arena)
     return best

@@ -28,6 +28,10 @@ def steps(disable: Sequence[str]) -> list[tuple[str, str]]:
     return [(_label(parts[k - 1] if k else ""), engine_name(parts[k:])) for k in range(len(parts) + 1)]
 
 
+def is_ablation(measurement: Measurement) -> bool:
+    return len(_steps_of(measurement)) > 1
+
+
 def engine_name(disabled: Sequence[str]) -> str:
     return "-".join((OURS, *disabled))
 

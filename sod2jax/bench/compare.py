@@ -6,7 +6,7 @@
 * Bytes are worse by the factor, compilations by one more. A difference to plain JAX is worse if it came to be beyond the
   tolerance: below, it is rounding.
 * What ran and has now a reason is worse. What is in one measurement only is listed, and so are sizes that are.
-* `ok` asks for sod2's rows only: peers that became worse are shown, but are not ours to mend.
+* `ok` asks for sod2's rows only: peers that became worse are shown, but are not ours to mend. Nothing to compare is not ok.
 """
 
 from __future__ import annotations
@@ -41,10 +41,6 @@ class Change:
     over_jax: bool
     worse: bool
 
-    @property
-    def ours(self) -> bool:
-        return self.engine.split("-")[0] == OURS
-
 
 @dataclass
 class Comparison:
@@ -59,7 +55,11 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        return not any(c.ours for c in self.worse) and not any(e.split("-")[0] == OURS for _, e, _ in self.stopped)
+        return (
+            bool(self.changes)
+            and not any(c.ours for c in self.worse)
+            and not any(e.split("-")[0] == OURS for _, e, _ in self.stopped)
+        )
 
     def show(self, report: Report) -> None:
         """Prints what changed by the threshold, either way, and what cannot be compared."""

@@ -114,7 +114,7 @@ def markdown(measurement: Measurement) -> str:
 def cells(result: Result, row: Row) -> tuple[str, ...]:
     """The figures of ROW."""
     unfinished = "> " if 0 < len(row.trace) < result.calls else ""
-    times = scaled(row.prepare, 1), unfinished + scaled(row.first_pass, 1), *(scaled(row.quantile(q), 1e3) for q in (0.5, 0.99))
+    times = seconds(row.prepare), unfinished + seconds(row.first_pass), *(scaled(row.quantile(q), 1e3) for q in (0.5, 0.99))
     steady = ratio(row.switch_ratio), ours_over(result.mean_ratio(OURS, row.engine), row)
     memory = scaled(row.temp_bytes, 1e-6), scaled(row.process_bytes, 1e-6)
     others = percent(row.padding), difference(row.difference, result.tolerance)
@@ -126,7 +126,7 @@ def ours_over(value: float | None, row: Row) -> str:
 
 
 def ratio(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}" if 0.1 <= value < 100 else number(value)
+    return MISSING if value is None else f"{value:.2f}" if 0.1 <= value < 10 else number(value)
 
 
 def count(value: int | None) -> str:
@@ -135,6 +135,10 @@ def count(value: int | None) -> str:
 
 def scaled(value: float | None, unit: float) -> str:
     return MISSING if value is None else number(float(value * unit))
+
+
+def seconds(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}" if value < 10 else number(value)
 
 
 def percent(share: float | None) -> str:
@@ -157,18 +161,17 @@ def size_text(size: dict[str, int]) -> str:
 
 
 def made(columns: Sequence[str]) -> Table:
-    """An empty table: the names on the left may wrap, figures may not."""
+    """An empty table: names on the left, figures on the right."""
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("", overflow="fold")
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("", *columns):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     return table
 
 
 def put(title: str, table: Table, report: Report) -> None:
-    """Prints a table with every figure whole: where the terminal is too narrow, lines are longer than it."""
+    """Prints a table with every name and figure whole: where the terminal is too narrow, lines are longer than it."""
     console = report.console
-    needed = table.__rich_measure__(console, console.options.update(width=1000)).minimum
+    needed = table.__rich_measure__(console, console.options.update(width=1000)).maximum
     if needed > console.width:
         console = Console(file=console.file, force_terminal=console.is_terminal, width=needed)
     report.say(f"[bold]{escape(title)}[/bold]")

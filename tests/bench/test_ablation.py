@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sod2jax.bench.ablation import engine_name, show, steps
+from sod2jax.bench.ablation import engine_name, is_ablation, show, steps
 from sod2jax.bench.measurement import Row
 from sod2jax.bench.report import Report
 from sod2jax.errors import SpecError
@@ -69,6 +69,12 @@ def test_a_baseline_that_did_not_run(made, made_result):
     result = measured(made_result, parts=("fusion",))
     result.rows[0] = Row("sod2-fusion", reason="out of memory")
     assert next(li.split() for li in shown(made(result)).splitlines() if "BERT" in li) == ["BERT", "-", "-"]
+
+
+def test_measurements_that_are_ablations(made, made_result):
+    assert is_ablation(made(measured(made_result, parts=("order",))))
+    assert not is_ablation(made(made_result("BERT")))
+    assert not is_ablation(made())
 
 
 def test_little_to_show(made, made_result):

@@ -101,7 +101,9 @@ def test_a_narrow_terminal_cuts_no_figure(made, made_result):
     name = "A model with a name longer than any column could be, " * 3
     text = shown(made(made_result(name, engines=("sod2", "sod2-fusion-order-memory-variants"))), width=60)
     assert "…" not in text
-    assert "sod2-fusion-order-memory-variants" in text.replace("\n", "") or "variants" in text
+    assert name in text
+    assert "sod2-fusion-order-memory-variants" in text
+    assert "2e-06" in text or "e-07" in text
 
 
 def test_markdown(made, made_result):
@@ -114,7 +116,7 @@ def test_markdown(made, made_result):
 
 
 @pytest.mark.parametrize(
-    ("value", "want"), [(None, "-"), (0.5, "0.50"), (12.345, "12.35"), (0.0123, "0.012"), (1234.5, "1234"), (math.nan, "nan")]
+    ("value", "want"), [(None, "-"), (0.5, "0.50"), (12.345, "12.3"), (0.0123, "0.012"), (1234.5, "1234"), (math.nan, "nan")]
 )
 def test_ratio(value, want):
     assert ratio(value) == want

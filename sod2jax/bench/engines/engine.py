@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -44,6 +45,10 @@ class Engine:
 
     def __init__(self, workload: Workload, params: Any, threads: int):
         self.workload, self.params, self.threads = workload, params, threads
+
+    @classmethod
+    def import_packages(cls) -> None:
+        """Imports what the engine stands on, which is no part of its preparing; EngineError names what is not installed."""
 
     def take(self, inputs: tuple, size: Size) -> Any:
         """The inputs as `call` wants them."""
@@ -82,9 +87,15 @@ def load(name: str) -> Callable[[Workload, Any, int], Engine]:
     """What makes the engine of this name; EngineError if there is none, or if its packages are not installed."""
     check(name)
     disabled = () if name in ENGINES else tuple(name.split("-")[1:])
-    module, _, what = ENGINES["sod2" if disabled else name].partition(":")
-    make = getattr(importlib.import_module(module), what)
-    return (lambda *args: make(*args, disable=disabled)) if disabled else make
+    found = find("sod2" if disabled else name)
+    found.import_packages()
+    return partial(found, disable=disabled) if disabled else found
+
+
+def find(name: str) -> type[Engine]:
+    """The class that the table names."""
+    module, _, what = ENGINES[name].partition(":")
+    return getattr(importlib.import_module(module), what)
 
 
 def installed(package: str) -> Any:

@@ -1,0 +1,94 @@
+"""JAX to ONNX with dynamic dims, by the package jax2onnx: for the engines that take ONNX.
+
+* The weights are initializers of the model, so an engine can fold and pack them.
+* jax2onnx replaces library functions such as Flax's layer norm by ONNX ops while it traces. Where that goes wrong, the function
+  is traced by JAX alone, and the model made from its jaxpr.
+* An engine may drop an input that nothing reads, and tells the others apart by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import jaxpr_as_fun
+
+from sod2jax.bench.engines.engine import Engine, EngineError, Size, installed, one_line
+from sod2jax.bench.engines.onnx_einsum import to_matmuls
+from sod2jax.bench.engines.symbolic import symbolic_inputs
+from sod2jax.bench.workload import Workload
+
+OPSET = 23
+
+
+class OnnxEngine(Engine):
+    """An engine that is given an ONNX model: `start(model)` gets the serialized ModelProto when the engine is made."""
+
+    packages: tuple[str, ...] = ("onnx",)  # as they are imported; all are needed
+    opset = OPSET
+
+    def __init__(self, workload: Workload, params: Any, threads: int):
+        super().__init__(workload, params, threads)
+        self._tree = jax.tree.structure(jax.eval_shape(workload.fun, params, *workload.make_inputs(workload.steady[0])))
+        self.start(onnx_model(workload, params, self.opset))
+
+    def start(self, model) -> None:
+        """Gets the engine ready to run an `onnx.ModelProto`."""
+        raise NotImplementedError
+
+    def take(self, inputs: tuple, size: Size) -> dict[str, np.ndarray]:
+        return {_name(i): np.ascontiguousarray(x) for i, x in enumerate(jax.tree.leaves(inputs))}
+
+    def result(self, leaves: Iterable[Any]) -> Any:
+        return self._tree.unflatten(list(leaves))
+
+    @classmethod
+    def import_packages(cls) -> None:
+        for package in ("jax2onnx", *cls.packages):
+            installed(package)
+        installed("jax2onnx.plugins.plugin_system").import_all_plugins()  # seconds; its first conversion would do it
+
+    def facts(self) -> dict[str, Any]:
+        names = [package.split(".")[0] for package in (*self.packages, "jax2onnx")]
+        return {name: version(name) for name in names} | {"opset": self.opset}
+
+
+def onnx_model(workload: Workload, params: Any, opset: int = OPSET):
+    """The workload's function as an `onnx.ModelProto`, its inputs named input0, input1 and so on; EngineError says why not."""
+    to_onnx = installed("jax2onnx").to_onnx
+    leaves, tree = jax.tree.flatten(symbolic_inputs(workload))
+
+    def fun(*inputs):
+        return tuple(jax.tree.leaves(workload.fun(params, *tree.unflatten(inputs))))
+
+    def convert(fun: Callable):
+        model = to_onnx(fun, leaves, model_name="main", opset=opset, input_names=[_name(i) for i in range(len(leaves))])
+        to_matmuls(model)
+        return model
+
+    try:
+        return convert(fun)
+    except Exception as first:
+        try:
+            traced = jax.make_jaxpr(fun)(*leaves)
+        except Exception as err:
+            raise EngineError(f"JAX cannot trace it with symbolic dims: {reason(err)}") from err
+        try:
+            return convert(jaxpr_as_fun(traced))
+        except Exception as err:
+            raise EngineError(f"jax2onnx cannot convert it: {reason(err)}") from first
+
+
+def _name(i: int) -> str:
+    return f"input{i}"
+
+
+def reason(err: Exception) -> str:
+    """The first line of the innermost error, which names what is missing."""
+    while err.__cause__ is not None and str(err.__cause__):
+        err = err.__cause__
+    lines = [line for line in str(err).splitlines() if line.strip()] or [""]
+    return one_line(f"{type(err).__name__}: {lines[0]}", 200)

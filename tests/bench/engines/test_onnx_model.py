@@ -1,0 +1,35 @@
+"""JAX to ONNX with dynamic dims."""
+
+from dataclasses import replace
+
+import jax
+import pytest
+
+from sod2jax.bench.engines import EngineError
+from sod2jax.bench.engines.onnx_model import onnx_model, reason
+
+
+def test_a_model_with_dynamic_dims(tiny):
+    pytest.importorskip("jax2onnx")
+    model = onnx_model(tiny, tiny.make_params())
+    found = {x.name: [d.dim_param or d.dim_value for d in x.type.tensor_type.shape.dim] for x in model.graph.input}
+    assert found == {"input0": ["b", "s", 8], "input1": ["b", "s", 1]}
+    assert model.graph.initializer, "the weights are in it"
+
+
+def test_what_cannot_be_converted_is_told(tiny):
+    pytest.importorskip("jax2onnx")
+    w = replace(tiny, fun=lambda params, x, mask: x.reshape(-1, 5))
+    with pytest.raises(EngineError, match="JAX cannot trace it with symbolic dims: "):
+        onnx_model(w, w.make_params())
+    w = replace(tiny, fun=lambda params, x, mask: jax.pure_callback(lambda a: a, x, x))
+    with pytest.raises(EngineError, match=r"jax2onnx cannot convert it: .*pure_callback"):
+        onnx_model(w, w.make_params())
+
+
+def test_the_innermost_error_tells():
+    error = ValueError("failed\nat length")
+    assert reason(error) == "ValueError: failed"
+    error.__cause__ = KeyError("no rule for x")
+    assert reason(error) == "KeyError: 'no rule for x'"
+    assert reason(ValueError("\nfailed")) == "ValueError: failed"

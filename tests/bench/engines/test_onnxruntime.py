@@ -1,0 +1,11 @@
+"""ONNX Runtime as an engine, where it is installed."""
+
+import pytest
+
+
+def test_every_size(agrees_at_every_size):
+    for package in ("jax2onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    engine = agrees_at_every_size("onnxruntime")
+    assert engine.compilations() in (1, None)
+    assert engine.facts()["onnxruntime"]

@@ -55,11 +55,8 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        return (
-            bool(self.changes)
-            and not any(c.ours for c in self.worse)
-            and not any(e.split("-")[0] == OURS for _, e, _ in self.stopped)
-        )
+        engines = [c.engine for c in self.worse] + [engine for _, engine, _ in self.stopped]
+        return bool(self.changes) and not any(engine.split("-")[0] == OURS for engine in engines)
 
     def show(self, report: Report) -> None:
         """Prints what changed by the threshold, either way, and what cannot be compared."""

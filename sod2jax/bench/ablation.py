@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 
 from sod2jax.bench.measurement import OURS, Measurement, Result, geometric_mean
 from sod2jax.bench.report import Report
-from sod2jax.bench.table import made, notes, put, ratio
+from sod2jax.bench.table import made, notes, put, ratio, rows_of
 from sod2jax.errors import SpecError
 from sod2jax.options import DISABLE
 
@@ -36,23 +36,31 @@ def engine_name(disabled: Sequence[str]) -> str:
     return "-".join((OURS, *disabled))
 
 
-def show(measurement: Measurement, report: Report) -> None:
-    """The two tables of a measurement of the engines that `steps` names."""
+def tables(measurement: Measurement) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """(title, label of each step, lines of a name and a figure for each step); the last line is the geometric mean."""
     found = _steps_of(measurement)
-    baseline = found[0][1] if found else OURS
+    baseline = found[0][1]
     for title, of in (("Steady time", Result.mean_ratio), ("Temporary memory", Result.temp_ratio)):
-        _table(f"{title} over that without {_without(baseline)}", measurement, found, of, report)
+        columns = [[of(result, engine, baseline) for result in measurement.results] for _, engine in found]
+        lines = [[r.name, *(ratio(column[i]) for column in columns)] for i, r in enumerate(measurement.results)]
+        lines.append(["geometric mean", *(ratio(geometric_mean(column)) for column in columns)])
+        yield f"{title} over that without {_without(baseline)}", [label for label, _ in found], lines
+
+
+def show(measurement: Measurement, report: Report) -> None:
+    """Prints the tables of a measurement of the engines that `steps` names."""
+    for title, labels, lines in tables(measurement):
+        table = made(labels)
+        for k, (name, *figures) in enumerate(lines):
+            table.add_row(escape(name), *figures, end_section=k == len(lines) - 2)
+        put(title, table, report)
     report.say(*map(escape, notes(measurement)))
 
 
-def _table(title: str, measurement: Measurement, found, of: Callable[[Result, str, str], float | None], report: Report) -> None:
-    table = made([label for label, _ in found])
-    columns = [[of(result, engine, found[0][1]) for result in measurement.results] for _, engine in found]
-    for i, result in enumerate(measurement.results):
-        table.add_row(escape(result.name), *(ratio(column[i]) for column in columns))
-    table.add_section()
-    table.add_row("geometric mean", *(ratio(geometric_mean(column)) for column in columns))
-    put(title, table, report)
+def markdown(measurement: Measurement) -> str:
+    """The tables for a README, and what did not run."""
+    found = (f"{title}:\n\n{rows_of([['', *labels], *lines])}" for title, labels, lines in tables(measurement))
+    return "\n".join((*found, "".join(f"- {note}\n" for note in notes(measurement))))
 
 
 def _steps_of(measurement: Measurement) -> list[tuple[str, str]]:

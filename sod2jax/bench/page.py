@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+from sod2jax.bench.ablation import is_ablation, tables
 from sod2jax.bench.measurement import OURS, Measurement, Result, Steady
 from sod2jax.bench.table import LEGEND, MEAN, ROW, cells, count, mean_lines, notes, ratio, size_text
 
@@ -38,7 +39,7 @@ p, dd, li { overflow-wrap: anywhere; } p { color: var(--muted); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1.2rem; } dt { color: var(--muted); } dd { margin: 0; }
 .wide { overflow-x: auto; } .wide > div { min-width: 48rem; margin-bottom: 0.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: 0.2rem 0.55rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--muted); font-weight: 500; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
 tr:last-child td { border-bottom: 0; } .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
 a { color: inherit; }
@@ -61,7 +62,8 @@ def html(measurement: Measurement) -> str:
     from plotly.offline import get_plotlyjs
 
     m = measurement
-    sections = "".join(_section(i, result, m.engines) for i, result in enumerate(m.results))
+    engines = sorted(m.engines, key=lambda engine: engine != OURS)  # ours has the first colour
+    sections = "".join(_section(i, result, engines) for i, result in enumerate(m.results))
     told = "".join(f"<li>{escape(note)}" for note in notes(m))
     machine = {**m.machine, "threads": m.threads}
     about = {
@@ -76,7 +78,7 @@ def html(measurement: Measurement) -> str:
 <title>sod2 bench</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>
 <body><h1>sod2 bench</h1>
 <dl>{"".join(f"<dt>{k}<dd>{v}" for k, v in about.items())}</dl>
-{_overview(m)}
+{_ablation(m) if is_ablation(m) else _overview(m)}
 {f"<h2>What did not run, and what differs</h2><ul>{told}</ul>" if told else ""}
 {sections}
 </body></html>
@@ -101,6 +103,15 @@ def _overview(m: Measurement) -> str:
             if means
             else ""
         )
+    )
+
+
+def _ablation(m: Measurement) -> str:
+    """What each part of the compiler is worth, workload by workload."""
+    return "".join(
+        f"<h2>{escape(title)}</h2><p>Each column adds one part of the compiler. Below 1 is better.</p>"
+        + _table(["", *map(escape, labels)], [map(escape, line) for line in lines])
+        for title, labels, lines in tables(m)
     )
 
 

@@ -93,7 +93,6 @@ def markdown(measurement: Measurement) -> str:
     peers = [e for e in measurement.engines if e != OURS]
     over_jax = ("temp memory over jax", "first pass over jax") if REFERENCE in peers else ()
     lines = [["workload", "steady ms", *(f"over {p}" for p in peers), *over_jax, "compilations"]]
-    lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
     for result in measurement.results:
         ours = result.row(OURS) or Row(OURS)
         line = [result.name, scaled(geometric_mean(s.seconds for s in ours.steady), 1e3)]
@@ -105,7 +104,15 @@ def markdown(measurement: Measurement) -> str:
         line = [means[p][0] for p in peers] + ([means[REFERENCE][2], means[REFERENCE][1]] if over_jax else [])
         lines.append(["geometric mean", "", *line, ""])
     told = "".join(f"- {note}\n" for note in notes(measurement))
-    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines) + (told and f"\n{told}")
+    return rows_of(lines) + (told and f"\n{told}")
+
+
+def rows_of(lines: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown; its first line is the heading."""
+    head, *body = lines
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    clean = lambda cell: cell.replace("|", "&#124;").replace("\n", " ")
+    return "".join(f"| {' | '.join(map(clean, line))} |\n" for line in (head, rule, *body))
 
 
 # -- cells

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sod2jax.bench.ablation import engine_name, is_ablation, show, steps
+from sod2jax.bench.ablation import engine_name, is_ablation, markdown, show, steps
 from sod2jax.bench.measurement import Row
 from sod2jax.bench.report import Report
 from sod2jax.errors import SpecError
@@ -55,6 +55,15 @@ def test_tables(made, made_result):
     assert "Steady time over that without fusion, order, memory, variants" in text
     assert all(word in text for word in ("SEP", "DMP", "MVC", "baseline"))
     assert all(len(li) <= 110 for li in text.splitlines())
+
+
+def test_markdown(made, made_result):
+    result = measured(made_result, parts=("fusion", "order"))
+    result.rows[1] = Row("sod2-order", reason="out of memory")
+    lines = markdown(made(result)).splitlines()
+    assert "| BERT | 1.00 | - | 0.64 |" in lines
+    assert "|  | baseline | + fusion | + order (SEP) |" in lines
+    assert lines[-1] == "- sod2-order on BERT: out of memory"
 
 
 def test_what_did_not_run_is_told(made, made_result):

@@ -43,6 +43,13 @@ def test_what_a_page_shows(page, made, made_result):
     assert "b=1 s=128" in text, "hovering gives the size"
 
 
+def test_an_ablation(page, made, made_result):
+    text = page(made(made_result("BERT", engines=("sod2-order-memory", "sod2-memory", "sod2"))))
+    assert "Steady time over that without order, memory" in text
+    assert "<th>+ order\n(SEP)<th>+ memory\n(DMP)" in text
+    assert "<td>geometric mean<td>1.00<td>" in text
+
+
 def test_reasons_and_differences(page, made, made_result):
     result = made_result("BERT", engines=("sod2", "jax"))
     result.rows.append(Row("iree", reason="cannot convert"))

@@ -120,7 +120,7 @@ class _Nest:
         b = self.builder
         task, index, count = self.open_tasks(self.axes)
         self.store(tuple(index), b.simplify(offset(index, self.shape)))
-        for fold in (f for f in b.scopes[-1].body if isinstance(f, Fold)):
+        for fold in (f for scope in b.scopes for f in scope.body if isinstance(f, Fold)):
             fold.scopes[-1].kind = "vector"
         return self.finish(task, count)
 

@@ -118,6 +118,12 @@ def test_sums_of_rows_and_of_columns_both_run_in_vectors():
     assert next(kind for _, kind in shape_of(lambda x: x.sum(0), X)) == "vector"
 
 
+def test_a_sum_of_everything_runs_in_vectors():
+    """One accumulator for a million elements would be slow, and wrong in the fourth digit."""
+    assert shape_of(lambda x: jnp.square(x).sum(), X[0]) == [(0, "vector")]
+    assert shape_of(lambda x: jnp.square(x).sum(), X) == [(0, "serial"), (1, "vector")]
+
+
 def test_what_may_be_overwritten():
     def inplace(f, *args):
         _, low = lowered(f, *args)

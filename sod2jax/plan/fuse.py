@@ -10,7 +10,8 @@ After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
   DNNFusion's table 3). Index maps join every consumer: they are never worth a buffer (SmartMem), unless of many operands.
 * A reduction joins a group that works row by row on the shape that it reduces, or on its result's shape, so that the rows are
   folded once; otherwise it gets a buffer (red cell: many-to-many into many-to-many).
-* One-to-many: a costly value that its consumer would recompute along other axes gets a buffer (yellow cell).
+* One-to-many: a costly value that its consumer would recompute along other axes gets a buffer (yellow cell); index maps that read
+  each element once recompute nothing.
 * Values of parameters alone (batch norm's scale) get a buffer that is filled when the parameters change.
 * An eqn that computes all its outputs at once (`OpDef.whole`: loops of its own, kernels of the runtime, libraries, control flow)
   is a group. What a nest reads may join it; the others read buffers.
@@ -33,6 +34,7 @@ from sod2jax.plan.graph import Graph
 
 COSTLY = 4.0  # scalar operations from which recomputing along a broadcast axis is worse than a buffer
 LARGEST = 48  # eqns of a group: beyond, registers spill, and pulling recurses deep
+MARGIN = 32  # elements that a pad adds along an axis, for which a costly value is computed in vain
 PIECES = 4  # operands of an index map beyond which each element asks too many of them whether it is theirs
 NARROW = 8  # columns below which the GEMM template wastes most of a vector
 
@@ -325,7 +327,7 @@ def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
     if group.whole is not None:
         return record.cost < COSTLY or not _is_repeated(graph, group, v)
     if record.cost >= COSTLY and not group.packs and not graph.same_shape(v, group.root):
-        return _is_prefix(graph, v, group)
+        return _is_prefix(graph, v, group) or _is_read_once(graph, v, group)
     return True
 
 
@@ -344,6 +346,34 @@ def _is_prefix(graph: Graph, v: Var, group: Group) -> bool:
     """Whether v's axes lead those of the group's root: then it is a value of the outer loops."""
     mine, theirs = _stripped(graph, v), _stripped(graph, group.root)
     return len(mine) <= len(theirs) and all(map(graph.box.known_eq, mine, theirs))
+
+
+def _is_read_once(graph: Graph, v: Var, group: Group) -> bool:
+    """Whether the group reads no element of `v` twice, though its root has another shape: on the way there are elementwise eqns
+    and, one at a time, index maps of one array that repeat nothing."""
+    at, last = graph.maker[v], graph.maker[group.root]
+    while at != last:
+        if (then := graph.post_dominators[at]) is None:
+            return False
+        between = list(_between(graph, at, then))
+        if any(graph.records[k].moves for k in between):
+            if len(between) > 1 or not _moves_once(graph, then, then == last):
+                return False
+        elif not all(_follows(graph, k, at, between) for k in between):
+            return False
+        at = then
+    return True
+
+
+def _moves_once(graph: Graph, k: int, is_root: bool) -> bool:
+    """Whether index map `k` asks for each element of one array at most once. A pad asks for elements outside too: where it is the
+    root, and its margin narrow, they cost less than a buffer."""
+    record, eqn = graph.records[k], graph.eqns[k]
+    arrays = [v for v in eqn.invars if graph.shape(v)]
+    if len(arrays) != 1 or record.mapping is Mapping.ONE_TO_MANY:
+        return False
+    margins = ((after - before).value for before, after in zip(graph.shape(arrays[0]), graph.shape(eqn.outvars[0])))
+    return record.affine or (is_root and all(n is not None and n <= MARGIN for n in margins))
 
 
 def _like(graph: Graph, operand, shape: list) -> bool:

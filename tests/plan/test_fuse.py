@@ -67,6 +67,23 @@ def test_a_costly_value_is_not_recomputed_along_a_broadcast():
     assert len(groups(lambda x, y: jnp.exp(y) * x, (50, 32), (50, 1))) == 1
 
 
+@pytest.mark.parametrize(
+    ("move", "kernels"),
+    [
+        (lambda x: x.reshape(21, 5), 1),
+        (lambda x: x.T, 1),
+        (lambda x: x[1:, ::2], 1),
+        (lambda x: jnp.pad(x, 1), 1),
+        (lambda x: jnp.pad(x.T, 1), 1),
+        (lambda x: jnp.pad(x, ((0, 700), (0, 0))), 2),  # computed in vain for most of the result
+        (lambda x: x + jnp.zeros((3, 1, 1)), 2),
+        (lambda x: x[1:] * x[:-1], 2),
+    ],
+)
+def test_a_costly_value_joins_index_maps_that_read_it_once(move, kernels):
+    assert len(groups(lambda x: move(jnp.exp(x) * x), (7, 15))) == kernels
+
+
 def test_groups_do_not_grow_without_end():
     def long(x):
         for i in range(200):

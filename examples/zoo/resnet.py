@@ -1,4 +1,7 @@
-"""ResNet-50 in Flax Linen; batch norms use their running statistics unless it trains. After Flax's own ImageNet example."""
+"""ResNet-50 in Flax Linen; batch norms use their running statistics unless it trains. After Flax's own ImageNet example.
+
+Dynamic: the batch, height and width.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +53,13 @@ class ResNet(nn.Module):
         return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
 
 
+def make(small: bool = False, train: bool = False) -> ResNet:
+    return ResNet(stages=(1, 1), filters=8, classes=10, train=train) if small else ResNet(train=train)
+
+
 def build(small: bool = False, train: bool = False):
     """(model, its seeded random parameters and statistics). `small` is for tests."""
-    model = ResNet(stages=(1, 1), filters=8, classes=10, train=train) if small else ResNet(train=train)
+    model = make(small, train)
     return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
 
 
@@ -62,7 +69,7 @@ def image(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def workload(small: bool = False) -> bench.Workload:
-    model, _ = build(small)
+    model = make(small)
     sizes = (32, 40, 48, 64) if small else (128, 160, 192, 224, 256, 288, 320)
     return bench.Workload(
         name="ResNet-50",

@@ -26,7 +26,7 @@ Leaky = partial(ConvNorm, act=partial(nn.leaky_relu, negative_slope=0.1))
 
 
 class Stage(nn.Module):
-    """Halves height and width; one of two parallel branches has residual blocks (CSP). In the first stage both keep all filters."""
+    """Halves height and width; one of two parallel branches has residual blocks (CSP). In the first stage, both are wider."""
 
     filters: int
     blocks: int

@@ -18,21 +18,11 @@ import jax.numpy as jnp
 
 from sod2jax import bench
 from zoo.layers import pictures
-from zoo.layers.residual import Conv, Norm, Stem
+from zoo.layers.darknet import ConvNorm
+from zoo.layers.residual import Stem
 from zoo.layers.weights import random_weights
 
 EXITS = 2  # of each sub-network
-
-
-class ConvNorm(nn.Module):
-    filters: int
-    kernel: int
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x):
-        x = Conv(self.filters, (self.kernel, self.kernel), self.stride, padding=self.kernel // 2)(x)
-        return nn.relu(Norm()(x))
 
 
 class Narrowed(nn.Module):

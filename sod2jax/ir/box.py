@@ -21,9 +21,18 @@ from sod2jax.ir import presburger, simplify
 from sod2jax.ir.expr import FLOORDIV, MAX, MIN, MOD, SYM, Atom, Expr, as_expr, const, exact_quotient, floordiv, from_ast, mod
 from sod2jax.ir.program import Cond
 
-_DEEPEST = 24  # nested eliminations; deeper, a bound counts as unknown
+_DEEPEST = 32  # nested eliminations; deeper, a bound counts as unknown
+_MOST = 500  # eliminations for one question: each atom has several bounds, and the ways to combine them are exponentially many
 
 Bound = int | Expr | None
+
+
+class _Work:
+    """What is spent on the question being answered, by a box and its parents together."""
+
+    depth = 0
+    spent = 0
+    cut = False  # whether the bound being looked for could be tighter with more depth or work
 
 
 class Box:
@@ -31,6 +40,7 @@ class Box:
 
     def __init__(self, ranges: Mapping[str, tuple[Bound, Bound]] | None = None, facts=()):
         self._parent: Box | None = None
+        self._work = _Work()
         self._lowers: dict[str, list[Expr]] = {}
         self._uppers: dict[str, list[Expr]] = {}
         self._rank: dict[str, int] = {}
@@ -48,8 +58,6 @@ class Box:
         self._bounds: dict[tuple[Expr, bool], int | None] = {}
         self.simplified: dict[Expr, Expr] = {}
         self._proved: dict[Cond, bool] = {}
-        self._depth = 0
-        self._cut = False
 
     def enter(self, ranges: Mapping[str, tuple[Bound, Bound]]) -> None:
         """More symbols, for good; `extend` leaves this box as it is."""
@@ -70,6 +78,7 @@ class Box:
             raise ValueError(f"{', '.join(sorted(again))} already has a range in this box")
         child = object.__new__(Box)
         child._parent = self
+        child._work = self._work
         child._own = frozenset(ranges)
         child._lowers, child._uppers, child._rank = dict(self._lowers), dict(self._uppers), dict(self._rank)
         child.equal, child.divisors, child.nonnegative, child.facts = self.equal, self.divisors, self.nonnegative, self.facts
@@ -145,7 +154,8 @@ class Box:
         out = self.simplified.get(e)
         if out is None:
             out = self._parent.simplify(e) if self._delegates(e) else simplify.simplify(e, self)
-            self.simplified[e] = out
+            if not self._work.cut:  # what is found within a question that has little left to spend is not for keeping
+                self.simplified[e] = out
         return out
 
     def lower(self, e) -> int | None:
@@ -215,18 +225,22 @@ class Box:
             return self._bounds[key]
         if self._delegates(e):
             return self._parent.bound(e, up)
-        if self._depth >= _DEEPEST:
-            self._cut = True
+        work = self._work
+        if outermost := work.depth == 0:
+            work.spent = 0
+        if work.depth >= _DEEPEST or work.spent >= _MOST:
+            work.cut = True
             return None
-        outer_cut, self._cut = self._cut, False
-        self._depth += 1
+        outer_cut, work.cut = work.cut, False
+        work.depth += 1
+        work.spent += 1
         try:
             out = self._eliminate(e, up)
         finally:
-            self._depth -= 1
-        if not self._cut:  # a bound found with less depth to go than another caller may have is not for keeping
+            work.depth -= 1
+        if outermost or not work.cut:  # another caller may have more to spend than this one had left
             self._bounds[key] = out
-        self._cut = self._cut or outer_cut
+        work.cut = not outermost and (work.cut or outer_cut)
         return out
 
     def _eliminate(self, e: Expr, up: bool) -> int | None:

@@ -155,3 +155,16 @@ def test_parse():
             parse_conds(text)
     with pytest.raises(ValueError, match="s already has a range"):
         LOOPS.extend({"s": (0, 1)})
+
+
+def test_few_of_the_ways_to_combine_bounds_are_tried(monkeypatch):
+    """Which cell of the last of four feature maps, each half as large as the one before: the ways are exponentially many."""
+    w, tried = sym("w"), []
+    *first, last = [((h + step - 1) // step) * ((w + step - 1) // step) for step in (2, 4, 8, 16)]
+    before = sum(first, const(0))
+    box = Box({"h": (32, 640), "w": (32, 640)}).extend({"i": (0, 6 * (before + last) - 1)})
+    eliminate = Box._eliminate
+    monkeypatch.setattr(Box, "_eliminate", lambda *args: tried.append(args) or eliminate(*args))
+    assert box.upper(i // 6 - before) >= (640 // 16) ** 2 - 1
+    assert box.lower(before - i // 6) <= 1 - (640 // 16) ** 2
+    assert len(tried) < 5_000

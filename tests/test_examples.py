@@ -72,6 +72,11 @@ def test_first_call_benchmark(tmp_path):
     assert all(row["ratio"] > 0 for row in rows)
 
 
+def test_zoo_table():
+    table = run("benchmarks/zoo_table.py", "--small", str(ROOT / "examples/zoo/mlp.py"))
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["[MLP-1](mlp.py)", "[MLP-2](mlp.py)"]
+
+
 # -- the README
 
 
@@ -93,3 +98,9 @@ def test_pages_name_files_that_exist(page):
     assert paths
     missing = [path for path in paths if not (ROOT / path).exists()]
     assert not missing, f"{page} names {missing}"
+
+
+def test_the_zoo_page_lists_every_file():
+    zoo = ROOT / "examples" / "zoo"
+    listed = set(re.findall(r"\]\((\w+\.py)\)", (zoo / "README.md").read_text()))
+    assert listed == {path.name for path in zoo.glob("[!_]*.py")}

@@ -17,7 +17,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from sod2jax.bench.engines.engine import Engine, EngineError, Size, installed, one_line
-from sod2jax.bench.engines.onnx_einsum import to_matmuls
+from sod2jax.bench.engines.onnx_forms import to_known_forms
 from sod2jax.bench.engines.symbolic import symbolic_inputs
 from sod2jax.bench.workload import Workload
 
@@ -66,7 +66,7 @@ def onnx_model(workload: Workload, params: Any, opset: int = OPSET):
 
     def convert(fun: Callable):
         model = to_onnx(fun, leaves, model_name="main", opset=opset, input_names=[_name(i) for i in range(len(leaves))])
-        to_matmuls(model)
+        to_known_forms(model.graph)
         return model
 
     try:

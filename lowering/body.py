@@ -20,7 +20,7 @@ import numpy as np
 
 from sod2jax.ir.box import Box
 from sod2jax.ir.expr import Expr, as_expr, const, sym
-from sod2jax.ir.loops import Const, For, If, Index, Init, Let, Load, Op, Ref, Stmt, Store, Update, Value
+from sod2jax.ir.loops import Const, For, If, Index, Init, Let, Load, Op, Ref, Stmt, Store, Update, Value, While
 from sod2jax.lowering import complex as pairs
 from sod2jax.lowering.complex import Pair, is_complex
 
@@ -310,3 +310,34 @@ def free(node) -> set[str]:
         case If(cond, body):
             return set(reads(cond)).union(*map(free, body))
     return set()
+
+
+def renamed(stmts, name: str, value: Expr) -> tuple[Stmt, ...]:
+    """`stmts` with `value` for the loop variable `name`."""
+    env = {name: value}
+
+    def val(v):
+        match v:
+            case Index(expr, dtype):
+                return Index(expr.subs(env), dtype)
+            case Load(buffer, at, dtype, where):
+                return Load(buffer, at.subs(env), dtype, val(where))
+            case Op(op, args, dtype):
+                return Op(op, tuple(map(val, args)), dtype)
+        return v
+
+    def one(s):
+        match s:
+            case For(var, extent, body, kind):
+                return For(var, extent.subs(env), tuple(map(one, body)), kind)
+            case Store(buffer, at, v, where):
+                return Store(buffer, at.subs(env), val(v), val(where))
+            case If(cond, body):
+                return If(val(cond), tuple(map(one, body)))
+            case While(body, cond, limit):
+                return While(tuple(map(one, body)), val(cond), limit.subs(env))
+            case Let(n, v) | Update(n, v):
+                return type(s)(n, val(v))
+        return s
+
+    return tuple(map(one, stmts))

@@ -13,14 +13,15 @@ A costly value that a row's fold and the row itself both need (a softmax's `exp`
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jax.extend.core import Var
 
 from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, maximum, minimum, mod, sym
 from sod2jax.ir.loops import Buffer, For, If, Index, Kernel, Let, Load, Op, Stmt, Store, Update, Value, While, stored
-from sod2jax.lowering.body import INT, Builder, Fold, Scope
+from sod2jax.lowering.body import INT, Builder, Fold, Scope, renamed
 from sod2jax.lowering.canonical import Bound, canonical
+from sod2jax.lowering.cascade import cascade
 from sod2jax.lowering.pull import OUT, Puller, offset
 from sod2jax.lowering.work import work_of
 from sod2jax.ops.shape import unlinear
@@ -79,7 +80,7 @@ class _Nest:
         index = sym(task) * BLOCK + sym(element)
         (loop,) = b.scopes[0].statements()[-1:]
         outside = b.scopes[0].statements()[:-1]
-        inner = For(element, minimum(const(BLOCK), total - sym(task) * BLOCK), _rename(loop.body, var, index), "vector")
+        inner = For(element, minimum(const(BLOCK), total - sym(task) * BLOCK), renamed(loop.body, var, index), "vector")
         return self.done(task, blocks, (*outside, inner))
 
     def rows(self) -> _Nest | None:
@@ -110,9 +111,9 @@ class _Nest:
         *head, loop = row.statements()
         parts = maximum(const(1), ceildiv(self.shape[last], const(COLUMNS)))
         part, element = "_part", "_at"
-        body = _rename(loop.body, str(column), sym(part) * COLUMNS + sym(element))
+        body = renamed(loop.body, str(column), sym(part) * COLUMNS + sym(element))
         inner = For(element, minimum(const(COLUMNS), self.shape[last] - sym(part) * COLUMNS), body, "vector")
-        nest = _rename((*head, inner), str(task), floordiv(sym("_task"), parts))
+        nest = renamed((*head, inner), str(task), floordiv(sym("_task"), parts))
         split = Let(part, Index(mod(sym("_task"), parts), INT))
         return self.done("_task", rows * parts, (*self.outside(), split, *nest))
 
@@ -195,7 +196,8 @@ class _Nest:
         inplace = frozenset(
             v for v in reads if self.graph.dtype(v) == self.dtype and overwritable(self.body, self.puller.names[v], OUT)
         )
-        return Lowered(canonical(kernel), reads, self.extent, work_of(kernel), inplace)
+        blocked = replace(kernel, body=cascade(self.body, self.graph.box))
+        return Lowered(canonical(blocked), reads, self.extent, work_of(kernel), inplace)
 
 
 def _walk(stmts):
@@ -253,35 +255,6 @@ def _unroll(fold: Fold) -> None:
     for scope in fold.scopes:
         if scope.extent.value is not None and scope.extent.value <= UNROLLED:
             scope.kind = "unroll"
-
-
-def _rename(stmts, name: str, value: Expr) -> tuple[Stmt, ...]:
-    """`stmts` with `value` for the loop variable `name`."""
-    env = {name: value}
-
-    def val(v):
-        match v:
-            case Index(expr, dtype):
-                return Index(expr.subs(env), dtype)
-            case Load(buffer, at, dtype, where):
-                return Load(buffer, at.subs(env), dtype, val(where))
-            case Op(op, args, dtype):
-                return Op(op, tuple(map(val, args)), dtype)
-        return v
-
-    def one(s):
-        match s:
-            case For(var, extent, body, kind):
-                return For(var, extent.subs(env), tuple(map(one, body)), kind)
-            case Let(n, v):
-                return Let(n, val(v))
-            case Store(buffer, at, v, where):
-                return Store(buffer, at.subs(env), val(v), val(where))
-            case _ if hasattr(s, "value"):
-                return type(s)(s.name, val(s.value))
-        return s
-
-    return tuple(map(one, stmts))
 
 
 def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:

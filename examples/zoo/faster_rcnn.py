@@ -55,5 +55,6 @@ def workload(small: bool = False) -> bench.Workload:
         constraints=("1 <= b <= 8", "h % 32 == 0", "w % 32 == 0", f"{low} <= h <= {high}", f"{low} <= w <= {high}"),
         steady=[{"b": 1, "h": h, "w": w} for h, w in ((low, low), (low, high), (high - 32, high))],
         trace=bench.sample(4 if small else 12, b=1, h=sizes, w=sizes),
+        tolerance=1e-3,  # a box that is rounded differently reads its features a little aside
         layers={"DNNFusion Table 5": 3640},
     )

@@ -14,6 +14,7 @@ import datetime
 import os
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from sod2jax.options import DISABLE
 from sod2jax.userfile import Mistake, UserCode
 
 PACKAGES = ("sod2jax", "jax", "jaxlib", "flax", "numpy", "llvmlite", "onnxruntime", "openvino", "torch", "iree-base-compiler")
+
+ROOM = 16 << 20  # bytes; a page has 5 MB of JavaScript
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -137,6 +140,11 @@ def _jobs(arguments) -> list[Job]:
                 for size in workload.steady:
                     workload.make_inputs(size)
             jobs.append(Job(file, index, _with_trace(workload, arguments.trace)))
+    files: dict[str, str] = {}
+    for job in jobs:
+        if (name := job.workload.name) in files:
+            raise Mistake(f"{files[name]} and {job.file} both have a workload named {name!r}: names tell them apart")
+        files[name] = job.file
     return jobs
 
 
@@ -187,9 +195,11 @@ def _check_outputs(arguments) -> None:
     for path in filter(None, (arguments.json, arguments.html, arguments.markdown)):
         try:
             with open(path, "a", encoding="utf-8"):
-                pass
+                free = shutil.disk_usage(Path(path).resolve().parent).free
         except OSError as err:
             raise Mistake(f"cannot write {path}: {err.strerror}") from None
+        if free < ROOM:
+            raise Mistake(f"cannot write {path}: {free >> 20} MB are free there, and {ROOM >> 20} MB may be needed")
     if arguments.html:
         try:
             page.require()
@@ -198,7 +208,8 @@ def _check_outputs(arguments) -> None:
 
 
 def _write(found: Measurement, arguments) -> None:
-    for path, text in ((arguments.json, Measurement.text), (arguments.html, page.html), (arguments.markdown, table.markdown)):
+    markdown = ablation.markdown if ablation.is_ablation(found) else table.markdown
+    for path, text in ((arguments.json, Measurement.text), (arguments.html, page.html), (arguments.markdown, markdown)):
         if path:
             try:
                 Path(path).write_text(text(found), encoding="utf-8")
@@ -207,7 +218,7 @@ def _write(found: Measurement, arguments) -> None:
 
 
 def _show(found: Measurement, arguments, report: Report) -> int:
-    if arguments.disable is not None:
+    if ablation.is_ablation(found):
         ablation.show(found, report)
     else:
         table.show(found, report, details=arguments.details)

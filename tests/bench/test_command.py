@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from sod2jax.bench import measurement
+from sod2jax.bench import command, measurement
 from sod2jax.cli import main
 
 FILE = """
@@ -78,7 +79,9 @@ def test_parts_of_the_compiler(file, tmp_path, capsys):
     assert main(["bench", str(file), "--rounds", "1", "--disable", "fusion,memory", "--json", str(out)]) == 0
     names = [row.engine for row in measurement.read(out).results[0].rows]
     assert names == ["sod2-fusion-memory", "sod2-memory", "sod2"]
-    assert "fusion" in capsys.readouterr().out
+    assert "fusion" in (shown := capsys.readouterr().out)
+    assert main(["bench", "--read", str(out)]) == 0
+    assert capsys.readouterr().out == shown
 
 
 def test_a_model_that_differs_or_fails_is_exit_code_1(file, capsys):
@@ -108,6 +111,18 @@ def test_mistakes_are_one_line(file, changed, arguments, told, capsys):
     line = capsys.readouterr().err
     assert told in line
     assert line.count("\n") == 1
+
+
+def test_workloads_are_told_by_their_names(file, tmp_path, capsys):
+    (tmp_path / "again.py").write_text(FILE)
+    assert main(["bench", str(file), str(tmp_path / "again.py")]) == 2
+    assert "both have a workload named 'scale'" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_first(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda path: SimpleNamespace(free=3 << 20))
+    assert main(["bench", str(file), "--json", str(tmp_path / "a.json")]) == 2
+    assert "3 MB are free there" in capsys.readouterr().err
 
 
 def test_mistakes_without_files(tmp_path, capsys):

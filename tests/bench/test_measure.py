@@ -1,6 +1,7 @@
 """Engines in turn: what is measured, and what an engine that fails leaves behind. The engines here are made up."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ WORKLOAD = Workload(
 class Remote:
     """An engine that takes n milliseconds, and does what `script` says at its call of that number."""
 
-    script: dict = {}
-    log: list = []
-    open = 0
+    script: ClassVar[dict] = {}
+    log: ClassVar[list] = []
+    open: ClassVar[int] = 0
 
     def __init__(self, name, file, index, small, threads, limit):
         self.name, self.calls = name, 0

@@ -18,7 +18,7 @@ import numpy as np
 from jax import export
 
 from sod2jax.bench.engines.engine import Engine, EngineError, Size, installed, one_line
-from sod2jax.bench.engines.onnx_model import onnx_model, reason
+from sod2jax.bench.engines.onnx_model import reason, started
 from sod2jax.bench.engines.symbolic import symbolic_inputs
 from sod2jax.bench.workload import Workload
 
@@ -45,36 +45,35 @@ class Iree(Engine):
             installed(package)
 
     def _compile(self) -> bytes:
-        compiler = installed("iree.compiler")
         reasons = []
-        for road, source, kind in (("StableHLO", self._stablehlo, "stablehlo"), ("ONNX", self._onnx, "onnx")):
-            self.road = road
+        for road, compiled in (("StableHLO", self._by_stablehlo), ("ONNX", self._by_onnx)):
             try:
-                return compiler.compile_str(
-                    source(), target_backends=["llvm-cpu"], input_type=kind, extra_args=["--iree-llvmcpu-target-cpu=host"]
-                )
+                self.road = road
+                return compiled()
             except EngineError as err:
                 reasons.append(f"by {road}: {err}")
-            except compiler.CompilerToolError as err:
-                reasons.append(f"by {road}: {_diagnostic(str(err))}")
         raise EngineError("; ".join(reasons))
 
-    def _stablehlo(self) -> str:
+    def _by_stablehlo(self) -> bytes:
         specs = symbolic_inputs(self.workload)
         weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.params)
         try:
             exported = export.export(jax.jit(self.workload.fun, keep_unused=True), platforms=["cpu"])(weights, *specs)
         except Exception as err:
             raise EngineError(f"jax.export cannot trace it: {reason(err)}") from err
-        return _ASSERTIONS.sub("", exported.mlir_module())
+        return _binary(_ASSERTIONS.sub("", exported.mlir_module()), "stablehlo")
 
-    def _onnx(self) -> str:
+    def _by_onnx(self) -> bytes:
         importer = installed("iree.compiler.tools.import_onnx.__main__")
-        with tempfile.TemporaryDirectory() as folder:
-            model, text = Path(folder, "model.onnx"), Path(folder, "model.mlir")
-            model.write_bytes(onnx_model(self.workload, self.params, 17).SerializeToString())
-            importer.main(importer.parse_arguments([str(model), "-o", str(text)]))
-            return text.read_text(encoding="utf-8")
+
+        def compiled(model) -> bytes:
+            with tempfile.TemporaryDirectory() as folder:
+                file, text = Path(folder, "model.onnx"), Path(folder, "model.mlir")
+                file.write_bytes(model.SerializeToString())
+                importer.main(importer.parse_arguments([str(file), "-o", str(text)]))
+                return _binary(text.read_text(encoding="utf-8"), "onnx")
+
+        return started(compiled, self.workload, self.params, 17)
 
     def take(self, inputs: tuple, size: Size) -> list:
         runtime = installed("iree.runtime")
@@ -89,6 +88,17 @@ class Iree(Engine):
 
     def facts(self) -> dict[str, Any]:
         return {name: version(name) for name in ("iree-base-compiler", "iree-base-runtime")} | {"imported by": self.road}
+
+
+def _binary(text: str, kind: str) -> bytes:
+    """The program compiled; EngineError says what stopped the compiler first."""
+    compiler = installed("iree.compiler")
+    try:
+        return compiler.compile_str(
+            text, target_backends=["llvm-cpu"], input_type=kind, extra_args=["--iree-llvmcpu-target-cpu=host"]
+        )
+    except compiler.CompilerToolError as err:
+        raise EngineError(_diagnostic(str(err))) from None
 
 
 def _diagnostic(text: str) -> str:

@@ -1,14 +1,16 @@
 """JAX to ONNX with dynamic dims, by the package jax2onnx: for the engines that take ONNX.
 
 * The weights are initializers of the model, so an engine can fold and pack them.
-* jax2onnx replaces library functions such as Flax's layer norm by ONNX ops while it traces. Where that goes wrong, the function
-  is traced by JAX alone, and the model made from its jaxpr.
+* jax2onnx replaces library functions such as Flax's layer norm by ONNX ops while it traces. Where that goes wrong, or makes a
+  model that the engine refuses, the function is traced by JAX alone, and the model made from its jaxpr.
 * An engine may drop an input that nothing reads, and tells the others apart by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -33,10 +35,10 @@ class OnnxEngine(Engine):
     def __init__(self, workload: Workload, params: Any, threads: int):
         super().__init__(workload, params, threads)
         self._tree = jax.tree.structure(jax.eval_shape(workload.fun, params, *workload.make_inputs(workload.steady[0])))
-        self.start(onnx_model(workload, params, self.opset))
+        started(self.start, workload, params, self.opset)
 
     def start(self, model) -> None:
-        """Gets the engine ready to run an `onnx.ModelProto`."""
+        """Gets the engine ready to run an `onnx.ModelProto`. What it raises says that it cannot."""
         raise NotImplementedError
 
     def take(self, inputs: tuple, size: Size) -> dict[str, np.ndarray]:
@@ -56,8 +58,19 @@ class OnnxEngine(Engine):
         return {name: version(name) for name in names} | {"opset": self.opset}
 
 
-def onnx_model(workload: Workload, params: Any, opset: int = OPSET):
-    """The workload's function as an `onnx.ModelProto`, its inputs named input0, input1 and so on; EngineError says why not."""
+def started(start: Callable, workload: Workload, params: Any, opset: int = OPSET) -> Any:
+    """What `start(model)` returns for the first model that it takes; EngineError if it takes none."""
+    failed: Exception | None = None
+    for make in onnx_models(workload, params, opset):
+        try:
+            return start(make())
+        except Exception as err:  # of any kind: from the converter of an op, or from the engine's own compiler
+            failed = err
+    raise failed if isinstance(failed, EngineError) else EngineError(reason(failed)) from failed
+
+
+def onnx_models(workload: Workload, params: Any, opset: int = OPSET) -> Iterator[Callable]:
+    """Functions that make the workload's function an `onnx.ModelProto`, its inputs named input0, input1 and so on."""
     to_onnx = installed("jax2onnx").to_onnx
     leaves, tree = jax.tree.flatten(symbolic_inputs(workload))
 
@@ -65,21 +78,24 @@ def onnx_model(workload: Workload, params: Any, opset: int = OPSET):
         return tuple(jax.tree.leaves(workload.fun(params, *tree.unflatten(inputs))))
 
     def convert(fun: Callable):
-        model = to_onnx(fun, leaves, model_name="main", opset=opset, input_names=[_name(i) for i in range(len(leaves))])
+        names = [_name(i) for i in range(len(leaves))]
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of its own making
+                model = to_onnx(fun, leaves, model_name="main", opset=opset, input_names=names)
+        except Exception as err:
+            raise EngineError(f"jax2onnx cannot convert it: {reason(err)}") from err
         to_known_forms(model.graph)
         return model
 
-    try:
-        return convert(fun)
-    except Exception as first:
+    def convert_jaxpr():
         try:
             traced = jax.make_jaxpr(fun)(*leaves)
         except Exception as err:
             raise EngineError(f"JAX cannot trace it with symbolic dims: {reason(err)}") from err
-        try:
-            return convert(jaxpr_as_fun(traced))
-        except Exception as err:
-            raise EngineError(f"jax2onnx cannot convert it: {reason(err)}") from first
+        return convert(jaxpr_as_fun(traced))
+
+    yield partial(convert, fun)
+    yield convert_jaxpr
 
 
 def _name(i: int) -> str:

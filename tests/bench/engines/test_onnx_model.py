@@ -6,12 +6,16 @@ import jax
 import pytest
 
 from sod2jax.bench.engines import EngineError
-from sod2jax.bench.engines.onnx_model import onnx_model, reason
+from sod2jax.bench.engines.onnx_model import onnx_models, reason, started
 
 
 def test_a_model_with_dynamic_dims(tiny):
     pytest.importorskip("jax2onnx")
-    model = onnx_model(tiny, tiny.make_params())
+    for make in onnx_models(tiny, tiny.make_params()):
+        check(make())
+
+
+def check(model):
     found = {x.name: [d.dim_param or d.dim_value for d in x.type.tensor_type.shape.dim] for x in model.graph.input}
     assert found == {"input0": ["b", "s", 8], "input1": ["b", "s", 1]}
     assert model.graph.initializer, "the weights are in it"
@@ -21,10 +25,25 @@ def test_what_cannot_be_converted_is_told(tiny):
     pytest.importorskip("jax2onnx")
     w = replace(tiny, fun=lambda params, x, mask: x.reshape(-1, 5))
     with pytest.raises(EngineError, match="JAX cannot trace it with symbolic dims: "):
-        onnx_model(w, w.make_params())
+        started(lambda model: model, w, w.make_params())
     w = replace(tiny, fun=lambda params, x, mask: jax.pure_callback(lambda a: a, x, x))
     with pytest.raises(EngineError, match=r"jax2onnx cannot convert it: .*pure_callback"):
-        onnx_model(w, w.make_params())
+        started(lambda model: model, w, w.make_params())
+
+
+def test_a_model_that_an_engine_refuses_is_made_in_another_way(tiny):
+    pytest.importorskip("jax2onnx")
+    seen = []
+
+    def start(model):
+        seen.append(model)
+        if len(seen) < 2:
+            raise RuntimeError("bad types")
+        return "runs"
+
+    assert started(start, tiny, tiny.make_params()) == "runs"
+    with pytest.raises(EngineError, match=r"^ZeroDivisionError: "):
+        started(lambda model: 1 / 0, tiny, tiny.make_params())
 
 
 def test_the_innermost_error_tells():

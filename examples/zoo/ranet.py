@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from sod2jax import bench
 from zoo.layers import pictures
-from zoo.layers.darknet import ConvNorm
+from zoo.layers.darknet import conv_norm
 from zoo.layers.residual import Stem
 from zoo.layers.weights import random_weights
 
@@ -35,7 +35,7 @@ class Narrowed(nn.Module):
     @nn.compact
     def __call__(self, x):
         inner = min(x.shape[-1], self.narrow * self.filters)
-        return ConvNorm(self.filters, 3, self.stride)(ConvNorm(inner, 1)(x))
+        return conv_norm(self.filters, 3, self.stride)(conv_norm(inner, 1)(x))
 
 
 def resized(x, like):
@@ -69,9 +69,9 @@ class Block(nn.Module):
             x = jnp.concatenate([*parts, new], axis=-1)
             features.append(x)
         if fused:
-            x = jnp.concatenate([x, resized(ConvNorm(x.shape[-1] // 4, 1)(low[-1]), x)], axis=-1)
+            x = jnp.concatenate([x, resized(conv_norm(x.shape[-1] // 4, 1)(low[-1]), x)], axis=-1)
         if self.transition:
-            x = ConvNorm(x.shape[-1] // 2, 1)(x)
+            x = conv_norm(x.shape[-1] // 2, 1)(x)
         return x, features
 
 
@@ -81,7 +81,7 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, x):
         for _ in range(2):
-            x = ConvNorm(x.shape[-1], 3, 2)(x)
+            x = conv_norm(x.shape[-1], 3, 2)(x)
         return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
 
 
@@ -95,7 +95,7 @@ class RANet(nn.Module):
 
     def setup(self):
         self.stem = Stem(self.channels * self.factors[-1])
-        self.down = [ConvNorm(self.channels * factor, 3, 2) for factor in reversed(self.factors[:-1])]
+        self.down = [conv_norm(self.channels * factor, 3, 2) for factor in reversed(self.factors[:-1])]
         self.blocks = [self._blocks(scale) for scale in range(len(self.factors))]
         self.classifiers = [Classifier(self.classes) for _ in range(EXITS * len(self.factors))]
 

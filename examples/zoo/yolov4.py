@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sod2jax import bench
-from zoo.layers.darknet import ConvNorm, mish, pool
+from zoo.layers.darknet import conv_norm, mish, pool
 from zoo.layers.detection import cells
 from zoo.layers.weights import random_weights
 
-Mish = partial(ConvNorm, act=mish)
-Leaky = partial(ConvNorm, act=partial(nn.leaky_relu, negative_slope=0.1))
+Mish = partial(conv_norm, act=mish)
+Leaky = partial(conv_norm, act=partial(nn.leaky_relu, negative_slope=0.1))
 
 
 class Stage(nn.Module):

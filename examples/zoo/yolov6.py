@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from sod2jax import bench
-from zoo.layers.darknet import ConvNorm, pool
+from zoo.layers.darknet import conv_norm, pool
 from zoo.layers.detection import cells
 from zoo.layers.weights import random_weights
 
-SiLU = partial(ConvNorm, act=nn.silu)
+SiLU = partial(conv_norm, act=nn.silu)
 
 
 class RepBlock(nn.Module):
@@ -50,13 +50,13 @@ class PyramidPool(nn.Module):
     @nn.compact
     def __call__(self, x):
         half = self.filters // 2
-        around = ConvNorm(half)(x)
-        x = ConvNorm(half)(ConvNorm(half, 3)(ConvNorm(half)(x)))
+        around = conv_norm(half)(x)
+        x = conv_norm(half)(conv_norm(half, 3)(conv_norm(half)(x)))
         pools = [x]
         for _ in range(3):
             pools.append(pool(pools[-1], 5))
-        x = ConvNorm(half, 3)(ConvNorm(half)(jnp.concatenate(pools, axis=-1)))
-        return ConvNorm(self.filters)(jnp.concatenate([around, x], axis=-1))
+        x = conv_norm(half, 3)(conv_norm(half)(jnp.concatenate(pools, axis=-1)))
+        return conv_norm(self.filters)(jnp.concatenate([around, x], axis=-1))
 
 
 class BiFusion(nn.Module):
@@ -67,8 +67,8 @@ class BiFusion(nn.Module):
     @nn.compact
     def __call__(self, coarse, here, fine):
         up = nn.ConvTranspose(self.filters, (2, 2), (2, 2), padding="VALID")(coarse)
-        down = ConvNorm(self.filters, 3, 2)(ConvNorm(self.filters)(fine))
-        return ConvNorm(self.filters)(jnp.concatenate([up, ConvNorm(self.filters)(here), down], axis=-1))
+        down = conv_norm(self.filters, 3, 2)(conv_norm(self.filters)(fine))
+        return conv_norm(self.filters)(jnp.concatenate([up, conv_norm(self.filters)(here), down], axis=-1))
 
 
 class Head(nn.Module):
@@ -104,12 +104,12 @@ class YOLOv6(nn.Module):
             features.append(x)
         c2, c3, c4, x = features
 
-        top = ConvNorm(4 * c)(PyramidPool(16 * c)(x))
+        top = conv_norm(4 * c)(PyramidPool(16 * c)(x))
         x = RepBlock(4 * c, self.neck)(BiFusion(4 * c)(top, c4, c3))
-        middle = ConvNorm(2 * c)(x)
+        middle = conv_norm(2 * c)(x)
         p3 = RepBlock(2 * c, self.neck)(BiFusion(2 * c)(middle, c3, c2))
-        p4 = RepBlock(4 * c, self.neck)(jnp.concatenate([ConvNorm(2 * c, 3, 2)(p3), middle], axis=-1))
-        p5 = RepBlock(8 * c, self.neck)(jnp.concatenate([ConvNorm(4 * c, 3, 2)(p4), top], axis=-1))
+        p4 = RepBlock(4 * c, self.neck)(jnp.concatenate([conv_norm(2 * c, 3, 2)(p3), middle], axis=-1))
+        p5 = RepBlock(8 * c, self.neck)(jnp.concatenate([conv_norm(4 * c, 3, 2)(p4), top], axis=-1))
 
         boxes, scores = zip(*(Head(self.classes, 8 << i)(p) for i, p in enumerate((p3, p4, p5))), strict=True)
         return jnp.concatenate(boxes, axis=1), jnp.concatenate(scores, axis=1)

@@ -7,24 +7,16 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
+from zoo.layers.vision import ConvNorm
+
 
 def mish(x):
     return x * jnp.tanh(nn.softplus(x))
 
 
-class ConvNorm(nn.Module):
-    """A convolution that keeps the size (but for its stride), batch norm with running statistics, an activation."""
-
-    filters: int
-    kernel: int = 1
-    stride: int = 1
-    act: Callable = nn.relu
-
-    @nn.compact
-    def __call__(self, x):
-        size, strides = (self.kernel, self.kernel), (self.stride, self.stride)
-        x = nn.Conv(self.filters, size, strides, padding=self.kernel // 2, use_bias=False)(x)
-        return self.act(nn.BatchNorm(use_running_average=True)(x))
+def conv_norm(filters: int, kernel: int = 1, stride: int = 1, act: Callable = nn.relu, name: str | None = None) -> nn.Module:
+    """Convolution, batch norm, activation; padded alike on both sides, also where the stride is 2."""
+    return ConvNorm(filters, (kernel, kernel), stride, padding=kernel // 2, act=act, name=name)
 
 
 def pool(x, size: int):

@@ -19,12 +19,14 @@ class ConvNorm(nn.Module):
     kernel: tuple[int, ...] = (3, 3)
     strides: int | tuple[int, ...] = 1
     groups: int = 1
+    padding: str | int = "SAME"
     act: Callable | None = nn.relu
     epsilon: float = 1e-3
 
     @nn.compact
     def __call__(self, x):
-        x = nn.Conv(self.features, self.kernel, self.strides, feature_group_count=self.groups, use_bias=False)(x)
+        groups = {"feature_group_count": self.groups}
+        x = nn.Conv(self.features, self.kernel, self.strides, padding=self.padding, use_bias=False, **groups)(x)
         x = nn.BatchNorm(use_running_average=True, epsilon=self.epsilon)(x)
         return x if self.act is None else self.act(x)
 

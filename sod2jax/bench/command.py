@@ -15,6 +15,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -71,15 +72,26 @@ def run(arguments) -> int:
     settings = Settings(_engines(arguments), arguments.small, arguments.rounds, arguments.threads, arguments.limit)
     found = Measurement(_command(), _now(), _machine(), _versions(), arguments.threads)
     try:
-        for result in _measured(jobs, settings, report):
-            found.results.append(result)
-            _write(found, arguments)
+        with _interruptible():
+            for result in _measured(jobs, settings, report):
+                found.results.append(result)
+                _write(found, arguments)
     except KeyboardInterrupt:
         _write(found, arguments)
         _show(found, arguments, report)
         report.say("interrupted: what was measured until then is above")
         return 130
     return _show(found, arguments, report)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C: engines are ended, what was measured is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,7 @@ from sod2jax.bench.measurement import OURS, Measurement, Result, Steady
 from sod2jax.bench.table import LEGEND, MEAN, ROW, cells, count, mean_lines, notes, ratio, size_text
 
 COLORS = ("#2f81f7", "#e8710a", "#1a9e6c", "#b667e8", "#e5484d", "#a68a00", "#12a5b5", "#e0559f", "#7f8794")
-SYMBOLS = (
-    "circle",
-    "square",
-    "diamond",
-    "triangle-up",
-    "triangle-down",
-    "x",
-    "cross",
-    "star",
-)  # one fewer than colours: no two engines look alike
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x", "cross", "star")  # one fewer: no two look alike
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """
 :root { color-scheme: light dark; --text: light-dark(#1f2328, #e6edf3); --muted: light-dark(#59636e, #9198a1);

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -82,6 +87,44 @@ def test_parts_of_the_compiler(file, tmp_path, capsys):
     assert "fusion" in (shown := capsys.readouterr().out)
     assert main(["bench", "--read", str(out)]) == 0
     assert capsys.readouterr().out == shown
+
+
+SLOW = """
+import time
+import jax
+import numpy as np
+from sod2jax import bench
+
+def wait(x):
+    time.sleep(0 if x.size < 8 else 60)
+    return x
+
+def workload():
+    return bench.Workload(
+        name="slow", fun=lambda w, x: jax.pure_callback(wait, x, x), params=(),
+        inputs=lambda rng, n: (np.ones(n, np.float32),), shapes=("n",), steady=[{"n": 3}], trace=[{"n": 2}, {"n": 8}],
+    )
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_was_measured(file, tmp_path, number):
+    file.write_text(SLOW)
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-P", "-m", "sod2jax", "bench", str(file), "--json", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while not (engines := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(number)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "interrupted" in shown
+    assert {row.reason for row in measurement.read(out).results[0].rows} == {"interrupted"}
+    assert engines
+    assert not any(Path(f"/proc/{pid}").exists() for pid in engines), "no engine is left"
 
 
 def test_a_model_that_differs_or_fails_is_exit_code_1(file, capsys):

@@ -60,13 +60,13 @@ class OnnxEngine(Engine):
 
 def started(start: Callable, workload: Workload, params: Any, opset: int = OPSET) -> Any:
     """What `start(model)` returns for the first model that it takes; EngineError if it takes none."""
-    failed: Exception | None = None
+    reasons = []
     for make in onnx_models(workload, params, opset):
         try:
             return start(make())
         except Exception as err:  # of any kind: from the converter of an op, or from the engine's own compiler
-            failed = err
-    raise failed if isinstance(failed, EngineError) else EngineError(reason(failed)) from failed
+            reasons.append(str(err) if isinstance(err, EngineError) else reason(err))
+    raise EngineError("; from its jaxpr: ".join(dict.fromkeys(reasons)))
 
 
 def onnx_models(workload: Workload, params: Any, opset: int = OPSET) -> Iterator[Callable]:

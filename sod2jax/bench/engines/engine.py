@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -40,7 +41,7 @@ class EngineError(Exception):
         super().__init__(one_line(reason))
 
 
-class Engine:
+class Engine(ABC):
     """A workload, ready to be called at any size."""
 
     def __init__(self, workload: Workload, params: Any, threads: int):
@@ -49,23 +50,27 @@ class Engine:
     @classmethod
     def import_packages(cls) -> None:
         """Imports what the engine stands on, which is no part of its preparing; EngineError names what is not installed."""
+        return None
 
     def take(self, inputs: tuple, size: Size) -> Any:
         """The inputs as `call` wants them."""
         return jax.block_until_ready(jax.tree.map(jax.numpy.asarray, inputs))
 
+    @abstractmethod
     def call(self, taken: Any, size: Size) -> Any:
         """The result, a pytree of arrays as `workload.fun` returns it, ready."""
-        raise NotImplementedError
 
     def compilations(self) -> int | None:
         """So far. None: the engine compiles nothing, or cannot tell."""
+        return None
 
     def temp_bytes(self, inputs: tuple, size: Size) -> int | None:
         """Peak temporary memory of a call. What is compiled to find out counts nowhere."""
+        return None
 
     def kept_bytes(self) -> int | None:
         """What is kept between calls besides the params, such as packed weights. Known after a call of `temp_bytes`."""
+        return None
 
     def padding(self, size: Size) -> float:
         """The share of padding among the elements of the inputs."""

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import version
@@ -37,9 +38,9 @@ class OnnxEngine(Engine):
         self._tree = jax.tree.structure(jax.eval_shape(workload.fun, params, *workload.make_inputs(workload.steady[0])))
         started(self.start, workload, params, self.opset)
 
+    @abstractmethod
     def start(self, model) -> None:
         """Gets the engine ready to run an `onnx.ModelProto`. What it raises says that it cannot."""
-        raise NotImplementedError
 
     def take(self, inputs: tuple, size: Size) -> dict[str, np.ndarray]:
         return {_name(i): np.ascontiguousarray(x) for i, x in enumerate(jax.tree.leaves(inputs))}

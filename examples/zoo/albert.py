@@ -6,10 +6,9 @@ Dynamic: the batch and the length of the sentences. 1,037 eqns here; DNNFusion c
 from __future__ import annotations
 
 import flax.linen as nn
-import numpy as np
 
 from sod2jax import bench
-from zoo.layers.transformer import Embeddings, Pooler, PostNormBlock, pairs, weights
+from zoo.layers.transformer import Embeddings, Pooler, PostNormBlock, bert_workload
 
 
 class Albert(nn.Module):
@@ -32,15 +31,4 @@ class Albert(nn.Module):
 
 def workload(small: bool = False) -> bench.Workload:
     model = Albert(layers=2, width=64, heads=4, hidden=256, vocabulary=1000, embedding=32) if small else Albert()
-    longest = 64 if small else 512
-    return bench.Workload(
-        name="ALBERT",
-        fun=model.apply,
-        params=lambda: weights(model, np.int32, np.int32, bool),
-        inputs=lambda rng, b, s: pairs(rng, model.vocabulary, b, s),
-        shapes=("b, s", "b, s", "b, s"),
-        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
-        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 4}, {"b": 2, "s": longest // 2}],
-        trace=bench.sample(4 if small else 16, b=(1, 1, 1, 2), s=bench.lognormal(longest / 6, 0.8, 2, longest)),
-        layers={"DNNFusion Table 5": 936},
-    )
+    return bert_workload("ALBERT", model, small, layers={"DNNFusion Table 5": 936})

@@ -6,12 +6,13 @@ padding has a position of its own. Dynamic: the batch and the length of the code
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
 from sod2jax import bench
-from zoo.layers.transformer import Pooler, PostNormBlock, sentences, weights
+from zoo.layers.transformer import Pooler, PostNormBlock, bert_workload, sentences
 
 PADDING = 1
 
@@ -39,15 +40,5 @@ class Roberta(nn.Module):
 
 def workload(small: bool = False) -> bench.Workload:
     model = Roberta(layers=2, width=64, heads=4, hidden=256, vocabulary=1000, longest=64) if small else Roberta()
-    longest = model.longest
-    return bench.Workload(
-        name="CodeBERT",
-        fun=model.apply,
-        params=lambda: weights(model, np.int32, bool),
-        inputs=lambda rng, b, s: sentences(rng, model.vocabulary, b, s, PADDING),
-        shapes=("b, s", "b, s"),
-        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
-        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 4}, {"b": 2, "s": longest // 2}],
-        trace=bench.sample(4 if small else 16, b=(1, 1, 1, 2), s=bench.lognormal(longest / 4, 0.8, 2, longest)),
-        layers={"SoD2 Table 5": 985},
-    )
+    texts = partial(sentences, padding=PADDING)
+    return bert_workload("CodeBERT", model, small, layers={"SoD2 Table 5": 985}, texts=texts, median=1 / 4)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
 from sod2jax import bench
-from zoo.layers.transformer import FeedForward, pairs, weights
+from zoo.layers.transformer import FeedForward, bert_workload
 
 
 class NoNorm(nn.Module):
@@ -77,15 +76,4 @@ def workload(small: bool = False) -> bench.Workload:
     model = MobileBert()
     if small:
         model = MobileBert(layers=2, width=64, narrow=32, heads=2, hidden=64, networks=2, vocabulary=1000)
-    longest = 64 if small else 512
-    return bench.Workload(
-        name="MobileBERT",
-        fun=model.apply,
-        params=lambda: weights(model, np.int32, np.int32, bool),
-        inputs=lambda rng, b, s: pairs(rng, model.vocabulary, b, s),
-        shapes=("b, s", "b, s", "b, s"),
-        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
-        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 4}, {"b": 2, "s": longest // 2}],
-        trace=bench.sample(4 if small else 16, b=(1, 1, 1, 2), s=bench.lognormal(longest / 6, 0.8, 2, longest)),
-        layers={"DNNFusion Table 5": 2387},
-    )
+    return bert_workload("MobileBERT", model, small, layers={"DNNFusion Table 5": 2387})

@@ -1,4 +1,4 @@
-"""Parts of BERT and its relatives in Flax Linen, and sentences to run them on.
+"""Parts of BERT and its relatives in Flax Linen, sentences to run them on, and their workload.
 
 The masks are bool[b, s], False where a token is padding: as keys, such tokens are hidden from all others.
 """
@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from sod2jax import bench
 from zoo.layers.weights import random_weights
 
 gelu = partial(nn.gelu, approximate=False)  # by erf; nn.gelu alone is the approximation by tanh
@@ -89,3 +90,22 @@ def pairs(rng: np.random.Generator, vocabulary: int, b: int, s: int):
     tokens, mask = sentences(rng, vocabulary, b, s)
     types = mask & (np.arange(s) >= rng.integers(1, s + 1, (b, 1)))
     return tokens, types.astype(np.int32), mask
+
+
+def bert_workload(
+    name: str, model: nn.Module, small: bool, layers: dict[str, int], texts: Callable = pairs, median: float = 1 / 6
+) -> bench.Workload:
+    """Of a `model` that reads what `texts` makes: `pairs` or `sentences`. `median` is their length, over that of the longest."""
+    longest = 64 if small else 512
+    dtypes = [x.dtype for x in texts(np.random.default_rng(0), model.vocabulary, 1, 1)]
+    return bench.Workload(
+        name=name,
+        fun=model.apply,
+        params=lambda: weights(model, *dtypes),
+        inputs=lambda rng, b, s: texts(rng, model.vocabulary, b, s),
+        shapes=("b, s",) * len(dtypes),
+        constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
+        steady=[{"b": 1, "s": longest // 8}, {"b": 1, "s": longest // 4}, {"b": 2, "s": longest // 2}],
+        trace=bench.sample(4 if small else 16, b=(1, 1, 1, 2), s=bench.lognormal(median * longest, 0.8, 2, longest)),
+        layers=layers,
+    )

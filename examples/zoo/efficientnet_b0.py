@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
-from zoo.layers.vision import ConvNorm, DepthwiseNorm, SqueezeExcite, pixels
-from zoo.layers.weights import random_weights
+from zoo.layers.vision import ConvNorm, DepthwiseNorm, SqueezeExcite, image_workload
 
 
 class Stage(NamedTuple):
@@ -76,14 +74,11 @@ def workload(small: bool = False) -> bench.Workload:
     tiny = (Stage(1, 8, 1, 3, 1), Stage(2, 12, 6, 5, 2))
     model = EfficientNet(tiny, stem=8, head=32, classes=10) if small else EfficientNet()
     sizes = range(32, 72, 8) if small else range(128, 352, 32)
-    return bench.Workload(
-        name="EfficientNet-B0",
-        fun=model.apply,
-        params=lambda: random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)),
-        inputs=lambda rng, b, h, w: (pixels(rng, b, h, w),),
-        shapes=("b, h, w, 3",),
+    return image_workload(
+        "EfficientNet-B0",
+        model,
         constraints=("1 <= b <= 8", "32 <= h <= 512", "32 <= w <= 512"),
-        steady=[{"b": b, "h": sizes[i], "w": sizes[j]} for b, i, j in ((1, -4, -4), (1, -1, -2), (4, 0, 1))],
+        steady=[(1, sizes[-4], sizes[-4]), (1, sizes[-1], sizes[-2]), (4, sizes[0], sizes[1])],
         trace=bench.sample(4 if small else 16, b=1, h=sizes, w=sizes),
         layers={"DNNFusion Table 5": 309},
     )

@@ -8,14 +8,12 @@ has it, with 202 layers; 47 are contractions here: 27 in the backbone, 8 in the 
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sod2jax import bench
 from zoo.layers.detection import cells
-from zoo.layers.vision import ConvNorm, DepthwiseNorm, pixels
-from zoo.layers.weights import random_weights
+from zoo.layers.vision import ConvNorm, DepthwiseNorm, image_workload
 
 # Features and stride of each depthwise separable convolution. The first feature map is what one of stride 16 ends with.
 TO_FIRST_MAP = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5)
@@ -99,14 +97,11 @@ def workload(small: bool = False) -> bench.Workload:
     tiny = MobileNetV1SSD(8, ((16, 2),), ((24, 2),), ((8, 16),), classes=5)
     model = tiny if small else MobileNetV1SSD()
     sizes = range(40, 76, 4) if small else range(160, 516, 4)
-    return bench.Workload(
-        name="MobileNetV1-SSD",
-        fun=model.apply,
-        params=lambda: random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)),
-        inputs=lambda rng, b, h, w: (pixels(rng, b, h, w),),
-        shapes=("b, h, w, 3",),
+    return image_workload(
+        "MobileNetV1-SSD",
+        model,
         constraints=("1 <= b <= 8", "32 <= h <= 640", "32 <= w <= 640"),
-        steady=[{"b": b, "h": sizes[i], "w": sizes[j]} for b, i, j in ((1, 5, 5), (1, -8, -1), (4, 0, 1))],
+        steady=[(1, sizes[5], sizes[5]), (1, sizes[-8], sizes[-1]), (4, sizes[0], sizes[1])],
         trace=bench.sample(4 if small else 16, b=1, h=sizes, w=sizes),
         layers={"DNNFusion Table 5": 202},
     )

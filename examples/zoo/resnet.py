@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sod2jax import bench
+from zoo.layers.vision import image_workload, noise
 from zoo.layers.weights import random_weights
 
 Conv = partial(nn.Conv, use_bias=False)
@@ -35,6 +36,18 @@ class Bottleneck(nn.Module):
         return nn.relu(x + y)
 
 
+def features(image, stages: tuple[int, ...], filters: int, train: bool = False):
+    """image f32[b, h, w, 3] -> the maps after each stage, with strides 4, 8, ...; for the compact method of a module"""
+    x = Conv(filters, (7, 7), (2, 2), padding=3)(image)
+    x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+    x, maps = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME"), []
+    for stage, blocks in enumerate(stages):
+        for block in range(blocks):
+            x = Bottleneck(filters << stage, stride=2 if stage > 0 and block == 0 else 1, train=train)(x)
+        maps.append(x)
+    return maps
+
+
 class ResNet(nn.Module):
     stages: tuple[int, ...] = (3, 4, 6, 3)
     filters: int = 64
@@ -44,12 +57,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, image):
         """image f32[b, h, w, 3] -> logits f32[b, classes]"""
-        Norm = partial(nn.BatchNorm, use_running_average=not self.train, momentum=0.9)
-        x = Conv(self.filters, (7, 7), (2, 2), padding=[(3, 3), (3, 3)])(image)
-        x = nn.max_pool(nn.relu(Norm()(x)), (3, 3), strides=(2, 2), padding="SAME")
-        for stage, blocks in enumerate(self.stages):
-            for block in range(blocks):
-                x = Bottleneck(self.filters << stage, stride=2 if stage > 0 and block == 0 else 1, train=self.train)(x)
+        x = features(image, self.stages, self.filters, self.train)[-1]
         return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
 
 
@@ -71,13 +79,11 @@ def image(height: int, width: int, seed: int = 0) -> np.ndarray:
 def workload(small: bool = False) -> bench.Workload:
     model = make(small)
     sizes = (32, 40, 48, 64) if small else (128, 160, 192, 224, 256, 288, 320)
-    return bench.Workload(
-        name="ResNet-50",
-        fun=model.apply,
-        params=lambda: build(small)[1],
-        inputs=lambda rng, b, h, w: (rng.standard_normal((b, h, w, 3), dtype=np.float32),),
-        shapes=("b, h, w, 3",),
+    return image_workload(
+        "ResNet-50",
+        model,
+        images=noise,
         constraints=("1 <= b <= 8", "32 <= h <= 320", "32 <= w <= 320"),
-        steady=[{"b": 1, "h": n, "w": n} for n in (sizes[1], sizes[-1])] + [{"b": 2, "h": sizes[-2], "w": sizes[0]}],
+        steady=[(1, sizes[1], sizes[1]), (1, sizes[-1], sizes[-1]), (2, sizes[-2], sizes[0])],
         trace=bench.sample(4 if small else 12, b=1, h=sizes, w=sizes),
     )

@@ -17,12 +17,12 @@ from __future__ import annotations
 from functools import partial
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sod2jax import bench
 from zoo.layers.attention import Attention, GridAttention
+from zoo.layers.vision import image_workload, noise
 from zoo.layers.weights import random_weights
 
 PATCH = 16
@@ -199,18 +199,16 @@ def workload(small: bool = False) -> list[bench.Workload]:
     image_encoder = ImageEncoder(layers=3, width=48, heads=3, window=4, longest=16, channels=32) if small else ImageEncoder()
     mask_decoder = MaskDecoder(width=64, heads=4) if small else MaskDecoder()
     sides = (32, 48, 96, 112) if small else (256, 320, 384, 448, 512)
-    image = bench.Workload(
-        name="Segment Anything image encoder",
-        fun=image_encoder.apply,
-        params=lambda: random_weights(image_encoder, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)),
-        inputs=lambda rng, b, h, w: (rng.standard_normal((b, h, w, 3), dtype="float32"),),
-        shapes=("b, h, w, 3",),
+    image = image_workload(
+        "Segment Anything image encoder",
+        image_encoder,
+        images=noise,
         constraints=(
             "1 <= b <= 4",
             *(f"{PATCH} <= {d} <= {PATCH * image_encoder.longest}" for d in "hw"),
             *(f"{d} % {PATCH} == 0" for d in "hw"),
         ),
-        steady=[{"b": 1, "h": h, "w": w} for h, w in ((sides[0], sides[0]), (sides[1], sides[2]), (sides[-1], sides[-1]))],
+        steady=[(1, sides[0], sides[0]), (1, sides[1], sides[2]), (1, sides[-1], sides[-1])],
         trace=bench.sample(4 if small else 12, b=1, h=sides, w=sides),
     )
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
+from zoo.layers.vision import image_workload
 from zoo.layers.weights import random_weights
 
 Conv3 = partial(nn.Conv, kernel_size=(3, 3), padding=1)
@@ -109,14 +110,12 @@ def workload(small: bool = False) -> list[bench.Workload]:
     image_encoder = ImageEncoder(channels=(16, 24, 32, 32), groups=8) if small else ImageEncoder()
     text_encoder = TextEncoder(layers=2, width=64, heads=4, vocabulary=1000) if small else TextEncoder()
     sides = (16, 24, 32, 40) if small else (64, 96, 128, 160, 192, 224, 256)
-    image = bench.Workload(
-        name="Stable Diffusion image encoder",
-        fun=image_encoder.apply,
-        params=lambda: random_weights(image_encoder, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)),
-        inputs=lambda rng, b, h, w: (rng.uniform(-1, 1, (b, h, w, 3)).astype("float32"),),
-        shapes=("b, h, w, 3",),
+    image = image_workload(
+        "Stable Diffusion image encoder",
+        image_encoder,
+        images=lambda rng, b, h, w: rng.uniform(-1, 1, (b, h, w, 3)).astype("float32"),
         constraints=("1 <= b <= 4", "8 <= h <= 512", "8 <= w <= 512", "h % 8 == 0", "w % 8 == 0"),
-        steady=[{"b": 1, "h": h, "w": w} for h, w in ((sides[1], sides[1]), (sides[3], sides[2]), (sides[-1], sides[-1]))],
+        steady=[(1, sides[1], sides[1]), (1, sides[3], sides[2]), (1, sides[-1], sides[-1])],
         trace=bench.sample(4 if small else 12, b=1, h=sides, w=sides),
         layers={"SoD2 Table 5": 407},
     )

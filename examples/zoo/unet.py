@@ -9,12 +9,10 @@ and 23 contractions.
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
-from zoo.layers.vision import ConvNorm, pixels
-from zoo.layers.weights import random_weights
+from zoo.layers.vision import ConvNorm, image_workload
 
 
 class Level(nn.Module):
@@ -49,14 +47,11 @@ def workload(small: bool = False) -> bench.Workload:
     model = UNet(width=8, steps=2) if small else UNet()
     step = 2**model.steps
     sizes = range(16, 52, step) if small else range(192, 528, step)
-    return bench.Workload(
-        name="U-Net",
-        fun=model.apply,
-        params=lambda: random_weights(model, jax.ShapeDtypeStruct((1, step, step, 3), jnp.float32)),
-        inputs=lambda rng, b, h, w: (pixels(rng, b, h, w),),
-        shapes=("b, h, w, 3",),
+    return image_workload(
+        "U-Net",
+        model,
         constraints=("1 <= b <= 8", f"{step} <= h <= 1024", f"{step} <= w <= 1024", f"h % {step} == 0", f"w % {step} == 0"),
-        steady=[{"b": b, "h": sizes[i], "w": sizes[j]} for b, i, j in ((1, 4, 4), (1, -5, -1), (4, 0, 1))],
+        steady=[(1, sizes[4], sizes[4]), (1, sizes[-5], sizes[-1]), (4, sizes[0], sizes[1])],
         trace=bench.sample(4 if small else 16, b=1, h=sizes, w=sizes),
         layers={"DNNFusion Table 5": 292},
     )

@@ -7,12 +7,10 @@ averaged. 138M parameters. Here as in DNNFusion's count 16 layers are contractio
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
-from zoo.layers.vision import pixels
-from zoo.layers.weights import random_weights
+from zoo.layers.vision import image_workload
 
 
 class VGG(nn.Module):
@@ -37,14 +35,11 @@ def workload(small: bool = False) -> bench.Workload:
     model = VGG(((1, 8), (2, 16)), hidden=32, classes=10) if small else VGG()
     smallest = 7 << len(model.stages)
     sizes = range(smallest, 60, 4) if small else range(smallest, 416, 32)
-    return bench.Workload(
-        name="VGG-16",
-        fun=model.apply,
-        params=lambda: random_weights(model, jax.ShapeDtypeStruct((1, smallest, smallest, 3), jnp.float32)),
-        inputs=lambda rng, b, h, w: (pixels(rng, b, h, w),),
-        shapes=("b, h, w, 3",),
+    return image_workload(
+        "VGG-16",
+        model,
         constraints=("1 <= b <= 8", f"{smallest} <= h <= 512", f"{smallest} <= w <= 512"),
-        steady=[{"b": b, "h": sizes[i], "w": sizes[j]} for b, i, j in ((1, 0, 0), (1, 1, 3), (2, 0, 2))],
+        steady=[(1, sizes[0], sizes[0]), (1, sizes[1], sizes[3]), (2, sizes[0], sizes[2])],
         trace=bench.sample(4 if small else 12, b=1, h=sizes, w=sizes),
         layers={"DNNFusion Table 5": 51},
     )

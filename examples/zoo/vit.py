@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from sod2jax import bench
 from zoo.layers.transformer import FeedForward
-from zoo.layers.vision import pixels
-from zoo.layers.weights import random_weights
+from zoo.layers.vision import image_workload
 
 
 class Block(nn.Module):
@@ -55,13 +54,10 @@ def workload(small: bool = False) -> bench.Workload:
     model = ViT(layers=2, width=32, heads=4, patch=8, grid=5, classes=10) if small else ViT()
     step = model.patch
     sizes = range(16, 72, step) if small else range(128, 400, step)
-    return bench.Workload(
-        name="ViT-B/16",
-        fun=model.apply,
-        params=lambda: random_weights(model, jax.ShapeDtypeStruct((1, step, step, 3), jnp.float32)),
-        inputs=lambda rng, b, h, w: (pixels(rng, b, h, w),),
-        shapes=("b, h, w, 3",),
+    return image_workload(
+        "ViT-B/16",
+        model,
         constraints=("1 <= b <= 8", f"{step} <= h <= 512", f"{step} <= w <= 512", f"h % {step} == 0", f"w % {step} == 0"),
-        steady=[{"b": b, "h": sizes[i], "w": sizes[j]} for b, i, j in ((1, 6, 6), (1, -3, -1), (4, 0, 2))],
+        steady=[(1, sizes[6], sizes[6]), (1, sizes[-3], sizes[-1]), (4, sizes[0], sizes[2])],
         trace=bench.sample(4 if small else 16, b=1, h=sizes, w=sizes),
     )

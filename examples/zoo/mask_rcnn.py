@@ -9,15 +9,13 @@ Dynamic: the batch, height and width, as in `faster_rcnn`, which also says what 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
-from zoo import faster_rcnn
-from zoo.layers.detection import BoxHead, FeaturePyramid, ProposalNetwork, detector_weights, roi_align
+from zoo.faster_rcnn import FasterRCNN, parts, rcnn_workload
+from zoo.layers.detection import roi_align
 
 
 class MaskHead(nn.Module):
@@ -35,33 +33,16 @@ class MaskHead(nn.Module):
         return nn.sigmoid(jnp.take_along_axis(masks, labels[..., None, None, None], axis=-1)[..., 0])
 
 
-class MaskRCNN(nn.Module):
-    backbone: FeaturePyramid
-    propose: ProposalNetwork
-    detect: BoxHead
+class MaskRCNN(FasterRCNN):
     mask: MaskHead
 
     def __call__(self, image):
         """image f32[b, h, w, 3] -> boxes f32[b, n, 4], scores f32[b, n], labels i32[b, n], masks f32[b, n, 28, 28]"""
-        _, height, width, _ = image.shape
-        pyramid = self.backbone(image)
-        boxes, scores, labels = self.detect(pyramid, self.propose(pyramid, height, width), height, width)
+        pyramid, (boxes, scores, labels) = self.detections(image)
         return boxes, scores, labels, self.mask(pyramid, boxes, labels)
 
 
-def build(small: bool = False):
-    """(model, its seeded random parameters and statistics). `small` is for tests."""
-    parts = faster_rcnn.parts(small)
-    model = MaskRCNN(*parts, MaskHead(parts[-1].classes))
-    return model, detector_weights(model)
-
-
 def workload(small: bool = False) -> bench.Workload:
-    model, _ = build(small)
-    return replace(
-        faster_rcnn.workload(small),
-        name="Mask R-CNN",
-        fun=model.apply,
-        params=lambda: build(small)[1],
-        layers={"DNNFusion Table 5": 3999},
-    )
+    backbone, propose, detect = parts(small)
+    model = MaskRCNN(backbone, propose, detect, MaskHead(detect.classes))
+    return rcnn_workload("Mask R-CNN", model, small, layers={"DNNFusion Table 5": 3999})

@@ -14,12 +14,10 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sod2jax import bench
 from zoo.layers.darknet import conv_norm, mish, pool
-from zoo.layers.detection import cells
-from zoo.layers.weights import random_weights
+from zoo.layers.detection import cells, detection_workload
 
 Mish = partial(conv_norm, act=mish)
 Leaky = partial(conv_norm, act=partial(nn.leaky_relu, negative_slope=0.1))
@@ -137,24 +135,8 @@ class YOLOv4(nn.Module):
         return jnp.concatenate(boxes, axis=1), jnp.concatenate(scores, axis=1)
 
 
-def build(small: bool = False):
-    """(model, its seeded random parameters and statistics). `small` is for tests."""
-    model = YOLOv4(width=4, depths=(1, 1, 1, 1, 1), classes=4) if small else YOLOv4()
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-
-
 def workload(small: bool = False) -> bench.Workload:
-    model, _ = build(small)
+    model = YOLOv4(width=4, depths=(1, 1, 1, 1, 1), classes=4) if small else YOLOv4()
     low, middle, high = (32, 64, 96) if small else (320, 416, 512)
-    sizes = range(low, high + 1, 32)
-    return bench.Workload(
-        name="YOLOv4",
-        fun=model.apply,
-        params=lambda: build(small)[1],
-        inputs=lambda rng, b, h, w: (rng.standard_normal((b, h, w, 3), dtype=np.float32),),
-        shapes=("b, h, w, 3",),
-        constraints=("1 <= b <= 8", "h % 32 == 0", "w % 32 == 0", f"{low} <= h <= {high}", f"{low} <= w <= {high}"),
-        steady=[{"b": 1, "h": h, "w": w} for h, w in ((low, low), (middle, middle), (low, high))],
-        trace=bench.sample(4 if small else 12, b=1, h=sizes, w=sizes),
-        layers={"DNNFusion Table 5": 398},
-    )
+    steady = ((low, low), (middle, middle), (low, high))
+    return detection_workload("YOLOv4", model, small, (low, high), steady, layers={"DNNFusion Table 5": 398})

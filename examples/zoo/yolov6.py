@@ -15,14 +15,11 @@ from __future__ import annotations
 from functools import partial
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sod2jax import bench
 from zoo.layers.darknet import conv_norm, pool
-from zoo.layers.detection import cells
-from zoo.layers.weights import random_weights
+from zoo.layers.detection import cells, detection_workload
 
 SiLU = partial(conv_norm, act=nn.silu)
 
@@ -115,24 +112,8 @@ class YOLOv6(nn.Module):
         return jnp.concatenate(boxes, axis=1), jnp.concatenate(scores, axis=1)
 
 
-def build(small: bool = False):
-    """(model, its seeded random parameters and statistics). `small` is for tests."""
-    model = YOLOv6(width=8, depths=(1, 1, 2, 1), neck=1, classes=4) if small else YOLOv6()
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-
-
 def workload(small: bool = False) -> bench.Workload:
-    model, _ = build(small)
+    model = YOLOv6(width=8, depths=(1, 1, 2, 1), neck=1, classes=4) if small else YOLOv6()
     low, high = (32, 128) if small else (320, 640)
-    sizes = range(low, high + 1, 32)
-    return bench.Workload(
-        name="YOLOv6",
-        fun=model.apply,
-        params=lambda: build(small)[1],
-        inputs=lambda rng, b, h, w: (rng.standard_normal((b, h, w, 3), dtype=np.float32),),
-        shapes=("b, h, w, 3",),
-        constraints=("1 <= b <= 8", "h % 32 == 0", "w % 32 == 0", f"{low} <= h <= {high}", f"{low} <= w <= {high}"),
-        steady=[{"b": 1, "h": h, "w": w} for h, w in ((low, low), (high // 2, high), (high, high))],
-        trace=bench.sample(4 if small else 12, b=1, h=sizes, w=sizes),
-        layers={"SoD2 Table 5": 599},
-    )
+    steady = ((low, low), (high // 2, high), (high, high))
+    return detection_workload("YOLOv6", model, small, (low, high), steady, layers={"SoD2 Table 5": 599})

@@ -2,18 +2,23 @@
 
 * `cells`, `anchors`: places and boxes laid over a feature map.
 * `decode`, `clip`, `roi_align`: boxes as a head moves them, inside the image, and the features in them.
+* `detection_workload`: images in steps of 32 pixels, as networks with a stride of 32 read them.
 * `FeaturePyramid`, `ProposalNetwork`, `BoxHead`: the stages of Faster and Mask R-CNN, shaped like those of torchvision.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sod2jax import bench
+from zoo.layers.vision import image_workload, noise
 from zoo.layers.weights import random_weights
-from zoo.resnet import Bottleneck, Conv
+from zoo.resnet import features
 
 
 def cells(height, width):
@@ -72,6 +77,24 @@ def roi_align(pyramid, boxes, size: int, samples: int = 2):
     return points.reshape(-1, size, samples, size, samples, features.shape[-1]).mean(axis=(2, 4))
 
 
+def detection_workload(
+    name: str, model: nn.Module, small: bool, limits: tuple[int, int], steady: Sequence[tuple[int, int]], **others
+) -> bench.Workload:
+    """Of images whose sides are multiples of 32 within `limits`. `steady` is (h, w) of single images; `others` are fields of
+    Workload as they are."""
+    low, high = limits
+    sizes = range(low, high + 1, 32)
+    return image_workload(
+        name,
+        model,
+        images=noise,
+        constraints=("1 <= b <= 8", "h % 32 == 0", "w % 32 == 0", f"{low} <= h <= {high}", f"{low} <= w <= {high}"),
+        steady=[(1, h, w) for h, w in steady],
+        trace=bench.sample(4 if small else 12, b=1, h=sizes, w=sizes),
+        **others,
+    )
+
+
 class FeaturePyramid(nn.Module):
     """ResNet and the top-down path that gives the maps of all its stages the same number of channels."""
 
@@ -82,15 +105,8 @@ class FeaturePyramid(nn.Module):
     @nn.compact
     def __call__(self, image):
         """image f32[b, h, w, 3] -> five maps f32[b, h / stride, w / stride, channels]; the strides are 4, 8, 16, 32, 64"""
-        x = nn.relu(nn.BatchNorm(use_running_average=True)(Conv(self.filters, (7, 7), (2, 2), padding=3)(image)))
-        x, features = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME"), []
-        for stage, blocks in enumerate(self.stages):
-            for block in range(blocks):
-                x = Bottleneck(self.filters << stage, stride=2 if stage > 0 and block == 0 else 1)(x)
-            features.append(x)
-
         pyramid, top = [], None
-        for x in reversed(features):
+        for x in reversed(features(image, self.stages, self.filters)):
             x = nn.Conv(self.channels, (1, 1))(x)
             top = x if top is None else x + jax.image.resize(top, x.shape, "nearest")
             pyramid.insert(0, nn.Conv(self.channels, (3, 3))(top))
@@ -142,11 +158,10 @@ class BoxHead(nn.Module):
         return clip(boxes, height, width), scores, best % (self.classes - 1) + 1
 
 
-def detector_weights(model):
+def detector_weights(model, image):
     """Seeded random ones that move boxes a little, as trained ones do: otherwise most would be clipped to the whole image."""
 
     def calm(path, leaf):
         return 0.1 * leaf if "'deltas'" in jax.tree_util.keystr(path) else leaf
 
-    weights = random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-    return jax.tree_util.tree_map_with_path(calm, weights)
+    return jax.tree_util.tree_map_with_path(calm, random_weights(model, image))

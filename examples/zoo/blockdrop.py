@@ -10,14 +10,12 @@ SoD2 (Table 5).
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
 from zoo.layers import pictures
 from zoo.layers.gates import run_if
-from zoo.layers.residual import Basic, Bottleneck, Shortcut, Stem, strides
-from zoo.layers.weights import random_weights
+from zoo.layers.residual import Basic, Bottleneck, Stem, blocks
 
 
 class Policy(nn.Module):
@@ -30,9 +28,8 @@ class Policy(nn.Module):
     @nn.compact
     def __call__(self, image):
         x = Stem(self.filters)(nn.avg_pool(image, (2, 2), (2, 2)))
-        for stage, stride in strides(self.stages):
-            block = Basic(self.filters << stage, stride)
-            x = block(x, Shortcut(block.filters, stride)(x))
+        for block, shortcut in blocks(Basic, self.stages, self.filters):
+            x = block(x, shortcut(x))
         return nn.sigmoid(nn.Dense(self.blocks)(jnp.mean(x, axis=(1, 2))))[0] >= 0.5
 
 
@@ -46,18 +43,11 @@ class BlockDrop(nn.Module):
         """image f32[1, h, w, 3] -> logits f32[1, classes]"""
         keep = Policy(sum(self.stages), self.filters, stages=(1,) * len(self.stages))(image)
         x = Stem(self.filters)(image)
-        for number, (stage, stride) in enumerate(strides(self.stages)):
-            block = Bottleneck(self.filters << stage, stride)
-            shortcut = Shortcut(block.expansion * block.filters, stride)(x)
-            x = run_if(keep[number], block, x, shortcut)
+        for number, (block, shortcut) in enumerate(blocks(Bottleneck, self.stages, self.filters)):
+            x = run_if(keep[number], block, x, shortcut(x))
         return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
 
 
-def build(small: bool = False):
-    """(model, its random parameters and statistics, of a seed with which about half of the blocks are kept)."""
-    model, seed = (BlockDrop(stages=(1, 2), filters=8, classes=10), 7) if small else (BlockDrop(), 3)
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), seed=seed)
-
-
 def workload(small: bool = False) -> bench.Workload:
-    return pictures.workload("BlockDrop", build, small, operators=439)
+    model, seed = (BlockDrop(stages=(1, 2), filters=8, classes=10), 7) if small else (BlockDrop(), 3)
+    return pictures.workload("BlockDrop", model, small, operators=439, seed=seed)

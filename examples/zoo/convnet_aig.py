@@ -10,14 +10,12 @@ Layers: 53 convolutions, 69 norms and 33 dense layers, 103 MB; 282 operators and
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
 from zoo.layers import pictures
 from zoo.layers.gates import run_if
-from zoo.layers.residual import Bottleneck, Norm, Shortcut, Stem, strides
-from zoo.layers.weights import random_weights
+from zoo.layers.residual import Bottleneck, Norm, Stem, blocks
 
 
 class Gate(nn.Module):
@@ -39,18 +37,11 @@ class ConvNetAIG(nn.Module):
     def __call__(self, image):
         """image f32[1, h, w, 3] -> logits f32[1, classes]"""
         x = Stem(self.filters)(image)
-        for stage, stride in strides(self.stages):
-            block = Bottleneck(self.filters << stage, stride)
-            shortcut = Shortcut(block.expansion * block.filters, stride)(x)
-            x = run_if(Gate()(x), block, x, shortcut, closed=nn.relu)
+        for block, shortcut in blocks(Bottleneck, self.stages, self.filters):
+            x = run_if(Gate()(x), block, x, shortcut(x), closed=nn.relu)
         return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
 
 
-def build(small: bool = False):
-    """(model, its random parameters and statistics, of a seed with which about half of the gates are open)."""
-    model, seed = (ConvNetAIG(stages=(1, 2), filters=8, classes=10), 5) if small else (ConvNetAIG(), 0)
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), seed=seed)
-
-
 def workload(small: bool = False) -> bench.Workload:
-    return pictures.workload("ConvNet-AIG", build, small, operators=282)
+    model, seed = (ConvNetAIG(stages=(1, 2), filters=8, classes=10), 5) if small else (ConvNetAIG(), 0)
+    return pictures.workload("ConvNet-AIG", model, small, operators=282, seed=seed)

@@ -20,7 +20,6 @@ from sod2jax import bench
 from zoo.layers import pictures
 from zoo.layers.darknet import conv_norm
 from zoo.layers.residual import Stem
-from zoo.layers.weights import random_weights
 
 EXITS = 2  # of each sub-network
 
@@ -138,12 +137,6 @@ class RANet(nn.Module):
         return nn.cond(sure, lambda net, logits, *_: logits, go_on, self, logits, maps, x, features)
 
 
-def build(small: bool = False):
-    """(model, its random parameters and statistics)."""
-    small_model = RANet(factors=(2, 1), layers=1, channels=8, growth=8, classes=10, sure=(0.6, 0.54, 0.37))
-    model = small_model if small else RANet()
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-
-
 def workload(small: bool = False) -> bench.Workload:
-    return pictures.workload("RANet", build, small, operators=2617)
+    small_model = RANet(factors=(2, 1), layers=1, channels=8, growth=8, classes=10, sure=(0.6, 0.54, 0.37))
+    return pictures.workload("RANet", small_model if small else RANet(), small, operators=2617)

@@ -10,14 +10,12 @@ Layers: 53 convolutions with norms, 18 dense layers and an LSTM of 16 steps, 103
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sod2jax import bench
 from zoo.layers import pictures
 from zoo.layers.gates import run_if
-from zoo.layers.residual import Bottleneck, Shortcut, Stem, strides
-from zoo.layers.weights import random_weights
+from zoo.layers.residual import Bottleneck, Stem, blocks
 
 
 class Gate(nn.Module):
@@ -43,20 +41,14 @@ class SkipNet(nn.Module):
         x = Stem(self.filters)(image)
         gate, is_open = Gate(), None
         state = (jnp.zeros((1, gate.width)), jnp.zeros((1, gate.width)))
-        for stage, stride in strides(self.stages):
-            block = Bottleneck(self.filters << stage, stride)
-            shortcut = Shortcut(block.expansion * block.filters, stride)(x)
-            x = block(x, shortcut) if is_open is None else run_if(is_open, block, x, shortcut)
+        for block, shortcut in blocks(Bottleneck, self.stages, self.filters):
+            y = shortcut(x)
+            x = block(x, y) if is_open is None else run_if(is_open, block, x, y)
             means = jnp.mean(x, axis=(1, 2))
             state, is_open = gate(state, nn.Dense(gate.width)(means))
         return nn.Dense(self.classes, name="classifier")(means)
 
 
-def build(small: bool = False):
-    """(model, its random parameters and statistics, of a seed with which about half of the gates are open)."""
-    model, seed = (SkipNet(stages=(1, 2), filters=8, classes=10), 4) if small else (SkipNet(), 2)
-    return model, random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), seed=seed)
-
-
 def workload(small: bool = False) -> bench.Workload:
-    return pictures.workload("SkipNet", build, small, operators=549)
+    model, seed = (SkipNet(stages=(1, 2), filters=8, classes=10), 4) if small else (SkipNet(), 2)
+    return pictures.workload("SkipNet", model, small, operators=549, seed=seed)

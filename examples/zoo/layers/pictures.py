@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sod2jax import bench
+from zoo.layers.weights import random_weights
 
 
 def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -19,15 +21,15 @@ def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return (brightness + contrast * (patches + roughness * texture)).astype(np.float32)[None]
 
 
-def workload(name: str, build: Callable, small: bool, operators: int) -> bench.Workload:
-    """`build(small)` makes a model of pictures f32[1, h, w, 3] and its parameters; `operators` is what SoD2 counts."""
-    model, _ = build(small)
+def workload(name: str, model: nn.Module, small: bool, operators: int, seed: int = 0) -> bench.Workload:
+    """Of a `model` that reads a picture f32[1, h, w, 3]; `operators` is what SoD2 counts. Gates need a `seed` of the weights with
+    which about half of them are open."""
     sizes = (33, 40, 48, 64) if small else (160, 176, 192, 224, 240, 256, 288, 320)
     steady = [{"h": n, "w": n} for n in (sizes[0], sizes[3])] + [{"h": sizes[-1], "w": sizes[1]}]
     return bench.Workload(
         name=name,
         fun=model.apply,
-        params=lambda: build(small)[1],
+        params=lambda: random_weights(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), seed=seed),
         inputs=lambda rng, h, w: (picture(rng, h, w),),
         shapes=("1, h, w, 3",),
         constraints=(f"32 <= h <= {sizes[-1]}", f"32 <= w <= {sizes[-1]}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import flax.linen as nn
@@ -61,6 +62,13 @@ class Shortcut(nn.Module):
         if self.stride == 1 and x.shape[-1] == self.filters:
             return x
         return Norm()(Conv(self.filters, (1, 1), self.stride)(x))
+
+
+def blocks(kind: Callable[..., nn.Module], stages: tuple[int, ...], filters: int) -> Iterator[tuple[nn.Module, Shortcut]]:
+    """(block, Shortcut) of a whole network; `kind` makes a block of filters, which double with each stage, and a stride."""
+    for stage, stride in strides(stages):
+        block = kind(filters << stage, stride)
+        yield block, Shortcut(block.expansion * block.filters, stride)
 
 
 def strides(stages: tuple[int, ...]):

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from sod2jax import bench
-from zoo.layers.weights import random_state
+from zoo.layers.weights import functional
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,7 @@ def rotate(x, rotation):
 
 def workload(small: bool = False) -> list[bench.Workload]:
     config = Config(layers=2, width=48, heads=6, kv_heads=2, hidden=128, vocabulary=500, longest=256) if small else Config()
-    make_model = lambda: Decoder(config, rngs=nnx.Rngs(0))
-    graphdef, _ = nnx.split(nnx.eval_shape(make_model))
-    call = lambda state, *inputs: nnx.merge(graphdef, state)(*inputs)
-    params = lambda: random_state(make_model)[1]
+    call, state = functional(lambda: Decoder(config, rngs=nnx.Rngs(0)))
     tokens = lambda rng, *shape: rng.integers(0, config.vocabulary, shape, dtype=np.int32)
 
     def step_inputs(rng, b, t):
@@ -123,7 +120,7 @@ def workload(small: bool = False) -> list[bench.Workload]:
     prefill = bench.Workload(
         name="decoder, prefill",
         fun=call,
-        params=params,
+        params=state,
         inputs=lambda rng, b, s: (tokens(rng, b, s),),
         shapes=("b, s",),
         constraints=("1 <= b <= 8", f"1 <= s <= {longest}"),
@@ -133,7 +130,7 @@ def workload(small: bool = False) -> list[bench.Workload]:
     step = bench.Workload(
         name="decoder, step",
         fun=call,
-        params=params,
+        params=state,
         inputs=step_inputs,
         shapes=("b, 1", f"b, t, {config.kv_heads}, {config.head_size}"),
         constraints=("1 <= b <= 8", f"1 <= t < {longest}"),

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from sod2jax import bench
-from zoo.layers.weights import random_state
+from zoo.layers.weights import functional
 
 MODELS = {"MLP-1": ((13, 512, 256, 128), nnx.relu), "MLP-2": ((479, 1024, 1024, 512, 256, 1), nnx.sigmoid)}
 
@@ -38,12 +38,11 @@ def workload(small: bool = False) -> list[bench.Workload]:
 def _workload(name: str, widths: tuple[int, ...], last: Callable, small: bool) -> bench.Workload:
     features, *rest = widths
     rest = [max(width // 8, 1) if small else width for width in rest]
-    model = lambda: MLP((features, *rest), last, rngs=nnx.Rngs(0))
-    graphdef, _ = nnx.split(nnx.eval_shape(model))
+    call, state = functional(lambda: MLP((features, *rest), last, rngs=nnx.Rngs(0)))
     return bench.Workload(
         name=name,
-        fun=lambda state, x: nnx.merge(graphdef, state)(x),
-        params=lambda: random_state(model)[1],
+        fun=call,
+        params=state,
         inputs=lambda rng, b: (rng.standard_normal((b, features), dtype=np.float32),),
         shapes=(f"b, {features}",),
         constraints=("1 <= b <= 512",),

@@ -22,11 +22,11 @@ import numpy as np
 
 from sod2jax import bench
 from zoo.layers.attention import Attention, GridAttention
+from zoo.layers.transformer import gelu
 from zoo.layers.vision import image_workload, noise
 from zoo.layers.weights import random_weights
 
 PATCH = 16
-gelu = partial(nn.gelu, approximate=False)
 
 
 # -- image encoder

@@ -16,7 +16,7 @@ from flax import nnx
 
 from sod2jax import bench
 from zoo.layers.attention import sinusoids
-from zoo.layers.weights import random_state
+from zoo.layers.weights import functional
 
 MELS = 80
 
@@ -126,15 +126,11 @@ def workload(small: bool = False) -> bench.Workload:
     sizes = SMALL if small else BASE
     vocabulary, tokens = sizes["vocabulary"], sizes["longest"]
     frames = 200 if small else 3000  # of 10 ms
-
-    def make():
-        return Whisper(**sizes, rngs=nnx.Rngs(0))
-
-    graphdef = nnx.graphdef(nnx.eval_shape(make))
+    call, state = functional(lambda: Whisper(**sizes, rngs=nnx.Rngs(0)))
     return bench.Workload(
         name="Whisper base",
-        fun=lambda state, frames, tokens: nnx.merge(graphdef, state)(frames, tokens),
-        params=lambda: random_state(make)[1],
+        fun=call,
+        params=state,
         inputs=lambda rng, b, t, s: (
             rng.standard_normal((b, t, MELS), dtype="float32"),
             rng.integers(0, vocabulary, (b, s), dtype="int32"),

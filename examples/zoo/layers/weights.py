@@ -16,10 +16,14 @@ def random_weights(model, *inputs, seed: int = 0):
     return _fill(jax.eval_shape(model.init, jax.random.key(0), *inputs), seed)
 
 
-def random_state(make_model, seed: int = 0):
-    """(graphdef, state) of the NNX model that `make_model()` returns, the state filled by leaf name."""
+def functional(make_model, seed: int = 0):
+    """Two functions of the NNX model that `make_model()` returns: `call(state, *inputs)`, and `state()`, filled by leaf name."""
     graphdef, shapes = nnx.split(nnx.eval_shape(make_model))
-    return graphdef, _fill(shapes, seed)
+
+    def call(state, *inputs):
+        return nnx.merge(graphdef, state)(*inputs)
+
+    return call, lambda: _fill(shapes, seed)
 
 
 def _fill(shapes, seed: int):

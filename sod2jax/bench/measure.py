@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -51,6 +52,7 @@ class Measuring:
     def run(self) -> Result:
         try:
             with ExitStack() as processes:
+                self.shared = processes.enter_context(TemporaryDirectory())
                 for name in self.rows:
                     self.start(name, processes)
                 self.first_pass()
@@ -75,8 +77,8 @@ class Measuring:
                 self.running.pop(name).close()
 
     def launch(self, name: str, processes: ExitStack) -> Remote:
-        settings = self.settings
-        return processes.enter_context(Remote(name, self.file, self.index, settings.small, settings.threads, settings.limit))
+        small, threads, limit = self.settings.small, self.settings.threads, self.settings.limit
+        return processes.enter_context(Remote(name, self.file, self.index, small, threads, limit, shared=self.shared))
 
     def start(self, name: str, processes: ExitStack) -> None:
         with self.step(name, "starting") as row:

@@ -38,9 +38,11 @@ from sod2jax.userfile import Mistake, UserCode
 
 
 class Remote:
-    """An engine at work in a child process. Every step may take `limit` seconds."""
+    """An engine at work in a child process. Every step may take `limit` seconds. `shared`: the folder of `engine.Shared`."""
 
-    def __init__(self, name: str, file: str | Path, index: int = 0, small=False, threads: int = 2, limit: float = 600, seed=0):
+    def __init__(
+        self, name: str, file: str | Path, index: int = 0, small=False, threads: int = 2, limit: float = 600, seed=0, shared=None
+    ):
         engine.check(name)
         self.name, self.limit = name, limit
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
@@ -54,7 +56,7 @@ class Remote:
             )
         finally:
             theirs.close()
-        self._task = (name, str(file), index, small, threads, seed)
+        self._task = (name, str(file), index, small, threads, seed, shared)
 
     def prepare(self) -> tuple[float, dict[str, Any]]:
         """Loads the workload and makes the engine: (seconds that the latter took, facts)."""
@@ -137,7 +139,7 @@ def _environment(threads: int) -> dict[str, str]:
 class Worker:
     """What the child does with its engine."""
 
-    def __init__(self, name: str, file: str, index: int, small: bool, threads: int, seed: int):
+    def __init__(self, name: str, file: str, index: int, small: bool, threads: int, seed: int, shared: str | None):
         self.file, self.seed, self.peak = file, seed, 0
         use_threads(threads)
         self.workload = workload.load(file, small)[index]
@@ -145,8 +147,8 @@ class Worker:
             params = jax.block_until_ready(jax.tree.map(jax.numpy.asarray, self.workload.make_params()))
         make = engine.load(name)
         start = time.perf_counter()
-        self.engine = make(self.workload, params, threads)
-        self.seconds = time.perf_counter() - start
+        self.engine = make(self.workload, params, threads, engine.Shared(shared))
+        self.seconds = time.perf_counter() - start + self.engine.shared.seconds
         self._taken: tuple[Any, Any] = None, None
 
     def prepared(self) -> tuple[float, dict[str, Any]]:

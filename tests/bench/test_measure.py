@@ -27,7 +27,7 @@ class Remote:
     log: ClassVar[list] = []
     open: ClassVar[int] = 0
 
-    def __init__(self, name, file, index, small, threads, limit):
+    def __init__(self, name, file, index, small, threads, limit, shared):
         self.name, self.calls = name, 0
         Remote.open += 1
 

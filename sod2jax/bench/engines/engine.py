@@ -1,7 +1,7 @@
 """The engine protocol, and the table of engines.
 
-* An engine is made from a workload, its params and a number of threads; what can be converted or compiled before any size is
-  known, it does then. What it cannot do is an EngineError, one line.
+* An engine is made from a workload, its params, a number of threads and what it shares with others. What can be converted or
+  compiled before any size is known, it does then. What it cannot do is an EngineError, one line.
 * A call is `call(take(inputs, size), size)`, timed without `take`, and is over when its result is ready.
 * `sod2-fusion-order` is sod2.jit without these parts of its compiler (`compiler_options={"disable": ...}`).
 * A name is looked up without importing the engine: the peers are installed by `pip install 'sod2jax[bench]'`, or are not.
@@ -10,9 +10,12 @@
 from __future__ import annotations
 
 import importlib
+import pickle
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -41,11 +44,47 @@ class EngineError(Exception):
         super().__init__(one_line(reason))
 
 
+class Shared:
+    """What is made once for several engines of a workload, such as a converted model: files in a folder that they have in common.
+
+    The engines start one after the other. Who asks first makes it, and it counts as the work of each engine that takes it:
+    `seconds` is what this engine did not have to do. What could not be made is not tried again, nor what an engine did not live
+    to finish. Without a folder, everything is made where it is asked for.
+    """
+
+    def __init__(self, folder: str | Path | None = None):
+        self.folder = Path(folder) if folder else None
+        self.seconds = 0.0
+
+    def get(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """What `make` returns, or the EngineError that it raises."""
+        if self.folder is None:
+            return make()
+        file, begun = self.folder / name, self.folder / "begun"
+        if file.exists():
+            seconds, found = pickle.loads(file.read_bytes())
+            self.seconds += seconds
+        else:
+            if begun.exists():
+                raise EngineError(f"{begun.read_text()}: the engine that began to make it did not finish")
+            begun.write_text(name)
+            start = time.perf_counter()
+            try:
+                found = make()
+            except EngineError as err:
+                found = err
+            file.write_bytes(pickle.dumps((time.perf_counter() - start, found)))
+            begun.unlink()
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
+
 class Engine(ABC):
     """A workload, ready to be called at any size."""
 
-    def __init__(self, workload: Workload, params: Any, threads: int):
-        self.workload, self.params, self.threads = workload, params, threads
+    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
+        self.workload, self.params, self.threads, self.shared = workload, params, threads, shared or Shared()
 
     @classmethod
     def import_packages(cls) -> None:
@@ -88,7 +127,7 @@ def check(name: str) -> None:
         raise EngineError(f"no engine {name!r}; there are {', '.join(ENGINES)}, and sod2-PART-PART without parts of {DISABLE}")
 
 
-def load(name: str) -> Callable[[Workload, Any, int], Engine]:
+def load(name: str) -> Callable[..., Engine]:
     """What makes the engine of this name; EngineError if there is none, or if its packages are not installed."""
     check(name)
     disabled = () if name in ENGINES else tuple(name.split("-")[1:])

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax import export
 
-from sod2jax.bench.engines.engine import Engine, EngineError, Size, installed, one_line
+from sod2jax.bench.engines.engine import Engine, EngineError, Shared, Size, installed, one_line
 from sod2jax.bench.engines.onnx_model import reason, started
 from sod2jax.bench.engines.symbolic import symbolic_inputs
 from sod2jax.bench.workload import Workload
@@ -26,8 +26,8 @@ _ASSERTIONS = re.compile(r"(?m)^\s*stablehlo\.custom_call @shape_assertion.*\n")
 
 
 class Iree(Engine):
-    def __init__(self, workload: Workload, params: Any, threads: int):
-        super().__init__(workload, params, threads)
+    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
+        super().__init__(workload, params, threads, shared)
         runtime = installed("iree.runtime")
         runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
         self._tree = jax.tree.structure(jax.eval_shape(workload.fun, params, *workload.make_inputs(workload.steady[0])))
@@ -73,7 +73,7 @@ class Iree(Engine):
                 importer.main(importer.parse_arguments([str(file), "-o", str(text)]))
                 return _binary(text.read_text(encoding="utf-8"), "onnx")
 
-        return started(compiled, self.workload, self.params, 17)
+        return started(compiled, self.workload, self.params, 17, self.shared)
 
     def take(self, inputs: tuple, size: Size) -> list:
         runtime = installed("iree.runtime")

@@ -1,14 +1,17 @@
-"""Nodes of an ONNX model that jax2onnx says in forms that engines run slowly or not at all, said in those they know best.
+"""What jax2onnx says in forms that engines run slowly or not at all, said in those they know best.
 
 * An Einsum of two operands and one summed letter, with at most one free letter per operand where there are batch letters, is a
   MatMul between Transposes: weights get packed, and dynamic batches are understood.
 * A MaxPool of JAX's reduce_window counts batch and channels among four spatial dims of a single picture; engines pool over up to
   three. It is one over height and width between Transposes.
+* What it notes of the shapes of inner values is dropped: some of it is wrong, and engines infer them by themselves.
+* For onnx2torch, which wants initializers where a convolution has its weights: constants are folded, and comparisons are spelled
+  out that it does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -17,18 +20,59 @@ from sod2jax.bench.engines.engine import installed
 
 def to_known_forms(graph) -> None:
     """Rewrites the nodes of an `onnx.GraphProto`, branches and bodies included."""
+    _rewrite(graph, {"Einsum": _einsum, "MaxPool": _max_pool})
+
+
+def to_torch_forms(model) -> None:
+    """What onnx2torch needs besides, in an `onnx.ModelProto`."""
+    _rewrite(model.graph, {"GreaterOrEqual": _or_equal, "LessOrEqual": _or_equal})
+    _fold_constants(model)
+
+
+def _rewrite(graph, forms: dict[str, Callable]) -> None:
+    for body in _bodies(graph):
+        nodes = [new for node in body.node for new in (forms[node.op_type](node) if node.op_type in forms else [node])]
+        del body.node[:], body.value_info[:]
+        body.node.extend(nodes)
+
+
+def _bodies(graph) -> Iterator:
+    """The graph after those in its nodes."""
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                to_known_forms(attribute.g)
-    forms = {"Einsum": _einsum, "MaxPool": _max_pool}
-    nodes = [new for node in graph.node for new in forms.get(node.op_type, _same)(node)]
-    del graph.node[:]
-    graph.node.extend(nodes)
+                yield from _bodies(attribute.g)
+    yield graph
 
 
-def _same(node) -> Iterator:
-    yield node
+def _fold_constants(model) -> None:
+    """Computes the nodes of the main graph into which nothing but initializers goes."""
+    onnx, evaluate = installed("onnx"), installed("onnx.reference").ReferenceEvaluator
+    graph, constant, other = model.graph, [], []
+    known = {"", *(x.name for x in graph.initializer)}  # "": an optional input that is not given
+    for node in graph.node:
+        fixed = known.issuperset(node.input) and not any(a.HasField("g") for a in node.attribute)
+        (constant if fixed else other).append(node)
+        known.update(node.output if fixed else ())
+    weights = list(graph.initializer)
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(other)
+    read = {name for body in _bodies(graph) for node in body.node for name in node.input} | {x.name for x in graph.output}
+    wanted = [name for node in constant for name in node.output if name in read]
+    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in wanted]
+    part = onnx.helper.make_model(
+        onnx.helper.make_graph(constant, "constants", [], outputs, weights), opset_imports=model.opset_import
+    )
+    values = zip(wanted, evaluate(part).run(None, {}), strict=True)
+    graph.initializer.extend([x for x in weights if x.name in read])
+    graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(x), name) for name, x in values)
+
+
+def _or_equal(node) -> Iterator:
+    make, (name,) = installed("onnx").helper.make_node, node.output
+    yield make(node.op_type.removesuffix("OrEqual"), node.input, [f"{name}/strict"])
+    yield make("Equal", node.input, [f"{name}/equal"])
+    yield make("Or", [f"{name}/strict", f"{name}/equal"], [name])
 
 
 def _einsum(node) -> Iterator:

@@ -3,14 +3,16 @@
 * The weights are initializers of the model, so an engine can fold and pack them.
 * jax2onnx replaces library functions such as Flax's layer norm by ONNX ops while it traces. Where that goes wrong, or makes a
   model that the engine refuses, the function is traced by JAX alone, and the model made from its jaxpr.
+* What jax2onnx notes of the shapes of inner values is dropped: some of it is wrong, and engines infer them by themselves.
 * An engine may drop an input that nothing reads, and tells the others apart by name.
+* A model is converted once for all engines that want it.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +21,7 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
-from sod2jax.bench.engines.engine import Engine, EngineError, Size, installed, one_line
+from sod2jax.bench.engines.engine import Engine, EngineError, Shared, Size, installed, one_line
 from sod2jax.bench.engines.onnx_forms import to_known_forms
 from sod2jax.bench.engines.symbolic import symbolic_inputs
 from sod2jax.bench.workload import Workload
@@ -28,15 +30,15 @@ OPSET = 23
 
 
 class OnnxEngine(Engine):
-    """An engine that is given an ONNX model: `start(model)` gets the serialized ModelProto when the engine is made."""
+    """An engine that is given an ONNX model."""
 
     packages: tuple[str, ...] = ("onnx",)  # as they are imported; all are needed
     opset = OPSET
 
-    def __init__(self, workload: Workload, params: Any, threads: int):
-        super().__init__(workload, params, threads)
+    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
+        super().__init__(workload, params, threads, shared)
         self._tree = jax.tree.structure(jax.eval_shape(workload.fun, params, *workload.make_inputs(workload.steady[0])))
-        started(self.start, workload, params, self.opset)
+        started(self.start, workload, params, self.opset, self.shared)
 
     @abstractmethod
     def start(self, model) -> None:
@@ -59,44 +61,43 @@ class OnnxEngine(Engine):
         return {name: version(name) for name in names} | {"opset": self.opset}
 
 
-def started(start: Callable, workload: Workload, params: Any, opset: int = OPSET) -> Any:
-    """What `start(model)` returns for the first model that it takes; EngineError if it takes none."""
-    reasons = []
-    for make in onnx_models(workload, params, opset):
+def started(start: Callable, workload: Workload, params: Any, opset: int, shared: Shared) -> Any:
+    """What `start(model)` returns for the first `onnx.ModelProto` that it takes; EngineError if it takes none."""
+    onnx, reasons = installed("onnx"), []
+    for name, make in onnx_models(workload, params, opset).items():
         try:
-            return start(make())
+            return start(onnx.load_model_from_string(shared.get(name, make)))
         except Exception as err:  # of any kind: from the converter of an op, or from the engine's own compiler
             reasons.append(str(err) if isinstance(err, EngineError) else reason(err))
     raise EngineError("; from its jaxpr: ".join(dict.fromkeys(reasons)))
 
 
-def onnx_models(workload: Workload, params: Any, opset: int = OPSET) -> Iterator[Callable]:
-    """Functions that make the workload's function an `onnx.ModelProto`, its inputs named input0, input1 and so on."""
+def onnx_models(workload: Workload, params: Any, opset: int) -> dict[str, Callable[[], bytes]]:
+    """By name, functions that make the workload's function an ONNX model, its inputs named input0, input1 and so on."""
     to_onnx = installed("jax2onnx").to_onnx
     leaves, tree = jax.tree.flatten(symbolic_inputs(workload))
 
     def fun(*inputs):
         return tuple(jax.tree.leaves(workload.fun(params, *tree.unflatten(inputs))))
 
-    def convert(fun: Callable):
+    def convert(fun: Callable) -> bytes:
         names = [_name(i) for i in range(len(leaves))]
         try:
             with warnings.catch_warnings(action="ignore"):  # of its own making
                 model = to_onnx(fun, leaves, model_name="main", opset=opset, input_names=names)
-        except Exception as err:
+            to_known_forms(model.graph)
+            return model.SerializeToString()
+        except Exception as err:  # of any kind: from the converter of an op, or the model has more than 2 GB
             raise EngineError(f"jax2onnx cannot convert it: {reason(err)}") from err
-        to_known_forms(model.graph)
-        return model
 
-    def convert_jaxpr():
+    def convert_jaxpr() -> bytes:
         try:
             traced = jax.make_jaxpr(fun)(*leaves)
         except Exception as err:
             raise EngineError(f"JAX cannot trace it with symbolic dims: {reason(err)}") from err
         return convert(jaxpr_as_fun(traced))
 
-    yield partial(convert, fun)
-    yield convert_jaxpr
+    return {f"ONNX {opset} from the function": partial(convert, fun), f"ONNX {opset} from its jaxpr": convert_jaxpr}
 
 
 def _name(i: int) -> str:

@@ -10,15 +10,17 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from sod2jax import stages
 from sod2jax.api import jit
-from sod2jax.bench.engines.engine import Engine, Size
+from sod2jax.bench.engines.engine import Engine, Shared, Size
 from sod2jax.bench.workload import Workload
 from sod2jax.ir.program import HostCall, walk
 from sod2jax.rewrite.inline import inline
 
 
 class Sod2(Engine):
-    def __init__(self, workload: Workload, params: Any, threads: int, disable: tuple[str, ...] = ()):
-        super().__init__(workload, params, threads)
+    def __init__(
+        self, workload: Workload, params: Any, threads: int, shared: Shared | None = None, disable: tuple[str, ...] = ()
+    ):
+        super().__init__(workload, params, threads, shared)
         self._function = jit(
             workload.fun,
             shapes=(None, *workload.shapes),

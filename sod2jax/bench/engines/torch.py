@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sod2jax.bench.engines.engine import EngineError, Size, installed
+from sod2jax.bench.engines.onnx_forms import to_torch_forms
 from sod2jax.bench.engines.onnx_model import OnnxEngine, reason
 
 
@@ -15,6 +16,7 @@ class Torch(OnnxEngine):
     def start(self, model) -> None:
         self._torch = installed("torch")
         self._torch.set_num_threads(self.threads)
+        to_torch_forms(model)
         try:
             self._module = installed("onnx2torch").convert(model).eval()
         except Exception as err:  # of any kind, from a converter of an op

@@ -10,15 +10,15 @@ import jax
 import numpy as np
 
 from sod2jax import specs
-from sod2jax.bench.engines.engine import Engine, Size
+from sod2jax.bench.engines.engine import Engine, Shared, Size
 from sod2jax.bench.workload import Workload
 
 
 class Exact(Engine):
     """jax.jit at the exact sizes."""
 
-    def __init__(self, workload: Workload, params: Any, threads: int):
-        super().__init__(workload, params, threads)
+    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
+        super().__init__(workload, params, threads, shared)
         self._traced = 0
 
         def fun(params, *inputs):
@@ -53,8 +53,8 @@ class Padded(Exact):
     model hides the padding by a mask that is among its inputs, and zero there.
     """
 
-    def __init__(self, workload: Workload, params: Any, threads: int):
-        super().__init__(workload, params, threads)
+    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
+        super().__init__(workload, params, threads, shared)
         self._padded: dict[tuple, tuple[list, list]] = {}  # by size: padding of each leaf, slices of each result
 
     def take(self, inputs: tuple, size: Size) -> Any:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from sod2jax.bench.engines import ENGINES, EngineError, check, engine, load
+from sod2jax.bench.engines import ENGINES, EngineError, Shared, check, engine, load
 from sod2jax.options import DISABLE
 
 
@@ -42,3 +42,33 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(name, package, 
 def test_reasons_are_one_short_line():
     assert str(EngineError("a\n  b\tc")) == "a b c"
     assert len(str(EngineError("long " * 1000))) == 300
+
+
+def test_what_engines_share_is_made_once(tmp_path):
+    made = []
+    make = lambda: made.append(1) or b"model"
+    first, second, alone = Shared(tmp_path), Shared(tmp_path), Shared()
+    assert [first.get("a", make), second.get("a", make), second.get("b", make), len(made)] == [b"model"] * 3 + [2]
+    assert first.seconds == 0 < second.seconds
+    assert alone.get("a", make) == alone.get("a", make) == b"model"
+    assert len(made) == 4
+
+
+def test_what_cannot_be_made_is_not_tried_again(tmp_path):
+    def make():
+        tried.append(1)
+        raise EngineError("no rule for sort")
+
+    tried = []
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"^no rule for sort$"):
+            Shared(tmp_path).get("a", make)
+    assert len(tried) == 1
+
+
+def test_what_an_engine_did_not_finish_is_not_tried_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt):  # as if its process had been killed
+        Shared(tmp_path).get("a", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    for name in "ab":
+        with pytest.raises(EngineError, match=r"^a: the engine that began to make it did not finish$"):
+            Shared(tmp_path).get(name, lambda: b"model")

@@ -1,9 +1,9 @@
-"""Einsums as MatMuls, and pools over height and width."""
+"""Einsums as MatMuls, pools over height and width, and what onnx2torch needs."""
 
 import numpy as np
 import pytest
 
-from sod2jax.bench.engines.onnx_forms import matmul, to_known_forms
+from sod2jax.bench.engines.onnx_forms import matmul, to_known_forms, to_torch_forms
 
 SIZES = {"a": 2, "b": 3, "c": 4, "d": 5, "e": 6}
 MATMULS = ["abc,cd->abd", "ab,bc->ac", "ab,cb->ca", "acbd,aebd->abce", "abce,aebd->acbd", "abc,acd->abd", "ca,cb->ab"]
@@ -75,3 +75,48 @@ def test_branches_are_rewritten():
     graph = helper.make_graph([node], "main", [value("x")], [value("z")])
     to_known_forms(graph)
     assert [n.op_type for a in graph.node[0].attribute for n in a.g.node] == ["MatMul", "MatMul"]
+
+
+def test_notes_of_inner_shapes_are_dropped():
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [3])
+    graph = onnx.helper.make_graph([], "main", [value], [value], value_info=[value])
+    to_known_forms(graph)
+    assert not graph.value_info
+
+
+def test_constants_are_folded_and_comparisons_spelled_out_for_torch():
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    helper, f32, flag = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL
+    weights = {
+        name: np.random.default_rng(0).standard_normal(shape).astype(np.float32) for name, shape in (("w", (3, 4)), ("v", 3))
+    }
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["wt"], perm=[1, 0]),
+        helper.make_node("Constant", [], ["c"], value_float=0.5),
+        helper.make_node("Clip", ["wt", "", "c"], ["low"]),
+        helper.make_node("MatMul", ["x", "low"], ["y"]),
+        helper.make_node("Add", ["y", "v"], ["sum"]),
+        helper.make_node("GreaterOrEqual", ["sum", "c"], ["more"]),
+        helper.make_node("LessOrEqual", ["sum", "sum"], ["no nan"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "main",
+        [helper.make_tensor_value_info("x", f32, ["n", 4])],
+        [
+            helper.make_tensor_value_info("sum", f32, None),
+            *(helper.make_tensor_value_info(n, flag, None) for n in ("more", "no nan")),
+        ],
+        [onnx.numpy_helper.from_array(x, name) for name, x in weights.items()],
+    )
+    model = helper.make_model(graph)
+    x = np.array([[1, 2, 3, 4], [0, 0, 0, np.nan]], np.float32)
+    expected = ReferenceEvaluator(model).run(None, {"x": x})
+    to_torch_forms(model)
+    assert [n.op_type for n in model.graph.node] == ["MatMul", "Add", "Greater", "Equal", "Or", "Less", "Equal", "Or"]
+    assert {t.name for t in model.graph.initializer} == {"low", "v", "c"}
+    for a, b in zip(ReferenceEvaluator(model).run(None, {"x": x}), expected, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # JAX does not like that OpenVINO forks
 def test_every_size(agrees_at_every_size):
     for package in ("jax2onnx", "openvino"):
         pytest.importorskip(package)

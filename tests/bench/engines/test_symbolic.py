@@ -12,7 +12,7 @@ from sod2jax.bench.engines.symbolic import symbolic_inputs
 
 def test_shapes_and_types(tiny):
     x, mask = symbolic_inputs(tiny)
-    assert [str(d) for d in x.shape] == ["b", "s", "8"]
+    assert [str(d) for d in x.shape] == ["b", "3*s", "8"], "the constraints say that s % 3 == 0"
     assert (x.dtype, mask.dtype) == (np.float32, bool)
     assert x.shape[1] is mask.shape[1] or x.shape[1] == mask.shape[1]
 
@@ -23,6 +23,21 @@ def test_constraints_hold(tiny):
     assert s <= 48
     assert b < 9
     assert s % 3 == 0
+
+
+def test_several_divisors_of_a_dim(tiny):
+    sizes = [{"b": 1, "s": 12}]
+    constraints = ("0 == s % 6", "s % 4 == 0", "b % 4 != 0", "b % 2 == 1")
+    x, _ = symbolic_inputs(replace(tiny, constraints=constraints, steady=sizes, trace=sizes))
+    assert [str(d) for d in x.shape] == ["b", "12*s", "8"]
+
+
+def test_halves_of_multiples_are_equal(tiny):
+    """As where a feature map is scaled down twice, then up again."""
+    x, _ = symbolic_inputs(tiny)
+    s = x.shape[1]
+    assert s // 3 * 3 == s
+    assert -(-s // 3) * 3 == s
 
 
 def test_trees_sums_and_static_dims(tiny):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import sod2jax as sod2
+from sod2jax.bench.engines.sod2 import count_eqns
 from sod2jax.bench.workload import Workload, load
 from sod2jax.rewrite.inline import inline
 
@@ -32,13 +32,7 @@ def row(workload: Workload, file: str) -> tuple[str, ...]:
     count = sum(np.size(x) for x in jax.tree.leaves(params))
     size = f"{count / 1e6:.1f} M" if count else ""
     layers = ", ".join(f"{n:,} ({where})" for where, n in workload.layers.items())
-    return f"[{workload.name}]({file})", ", ".join(workload.dims), size, f"{eqns(jaxpr):,}", layers
-
-
-def eqns(jaxpr: Jaxpr) -> int:
-    """Those in the bodies of loops and branches included."""
-    params = jax.tree.leaves([eqn.params for eqn in jaxpr.eqns], is_leaf=lambda x: isinstance(x, ClosedJaxpr | Jaxpr))
-    return len(jaxpr.eqns) + sum(eqns(getattr(x, "jaxpr", x)) for x in params if isinstance(x, ClosedJaxpr | Jaxpr))
+    return f"[{workload.name}]({file})", ", ".join(workload.dims), size, f"{count_eqns(jaxpr):,}", layers
 
 
 def line(cells: Iterable[str]) -> str:

@@ -59,7 +59,7 @@ class Sod2(Engine):
         program = self._compiled.program
         steps = list(walk(program.steps))
         return {
-            "eqns": _count(inline(self._traced.jaxpr).jaxpr),
+            "eqns": count_eqns(inline(self._traced.jaxpr).jaxpr),
             "kernels": len(program.kernels),
             "steps": len(steps),
             "host calls": sum(isinstance(step, HostCall) for step in steps),
@@ -68,9 +68,9 @@ class Sod2(Engine):
         }
 
 
-def _count(jaxpr: Jaxpr) -> int:
-    """Eqns, those in the bodies of loops and branches included."""
+def count_eqns(jaxpr: Jaxpr) -> int:
+    """Those in the bodies of loops and branches included."""
     params = [value for eqn in jaxpr.eqns for value in eqn.params.values()]
     leaves = jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, ClosedJaxpr | Jaxpr))
     inner = [x.jaxpr if isinstance(x, ClosedJaxpr) else x for x in leaves if isinstance(x, ClosedJaxpr | Jaxpr)]
-    return len(jaxpr.eqns) + sum(map(_count, inner))
+    return len(jaxpr.eqns) + sum(map(count_eqns, inner))

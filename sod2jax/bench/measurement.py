@@ -88,7 +88,7 @@ class Row:
 
 @dataclass
 class Result:
-    """A workload, measured by several engines; the first row is sod2jax's."""
+    """A workload, measured by several engines; the first row is sod2jax's. Rows whose results are wrong have no ratios."""
 
     name: str
     file: str
@@ -101,9 +101,14 @@ class Result:
     def row(self, engine: str) -> Row | None:
         return next((r for r in self.rows if r.engine == engine), None)
 
+    def right(self, engine: str) -> Row | None:
+        """The row, if its results are not wrong: how fast a wrong result comes says nothing."""
+        row = self.row(engine)
+        return None if row is None or self.wrong(row) else row
+
     def ratio(self, engine: str, over: str, at: int) -> float | None:
         """Time of `engine` over that of `over` at steady size number `at`: the median over the rounds that both have."""
-        a, b = self.row(engine), self.row(over)
+        a, b = self.right(engine), self.right(over)
         if a is None or b is None or min(len(a.steady), len(b.steady)) <= at:
             return None
         pairs = list(zip(a.steady[at].rounds, b.steady[at].rounds, strict=False))
@@ -117,14 +122,14 @@ class Result:
 
     def first_pass_ratio(self, engine: str, over: str) -> float | None:
         """None if one of them did not come to the end of the trace."""
-        a, b = self.row(engine), self.row(over)
+        a, b = self.right(engine), self.right(over)
         if a is None or b is None or not len(a.trace) == len(b.trace) == self.calls or not b.first_pass:
             return None
         return a.first_pass / b.first_pass
 
     def temp_ratio(self, engine: str, over: str) -> float | None:
         """Of the largest temporary memory, over the sizes that both know."""
-        a, b = self.row(engine), self.row(over)
+        a, b = self.right(engine), self.right(over)
         both = zip(a.steady if a else (), b.steady if b else (), strict=False)
         known = [(x.temp_bytes, y.temp_bytes) for x, y in both if x.temp_bytes is not None and y.temp_bytes is not None]
         below = max((y for _, y in known), default=0)

@@ -160,7 +160,7 @@ def _plots(number: int, result: Result, engines: Sequence[str]) -> str:
     shown: set[str] = set()
     for column, of in ((2, lambda s: s.seconds and 1e3 * s.seconds), (3, lambda s: s.temp_bytes and 1e-6 * s.temp_bytes)):
         xs, ys = [], []
-        for row in result.rows:
+        for row in filter(lambda row: not result.wrong(row), result.rows):
             points = sorted((place(s), y, escape(size_text(s.size))) for s in row.steady if (y := of(s)) is not None)
             if not points:
                 continue

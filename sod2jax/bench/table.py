@@ -2,7 +2,7 @@
 
 * Every row of the measurement has its line; a figure that is not known is "-", and why an engine stopped stands below the table.
 * Ratios are ours over theirs: "sod2 takes 0.48" of an engine's time. Below 1 is good.
-* A difference to plain JAX beyond the workload's tolerance is marked with "!".
+* A difference to plain JAX beyond the workload's tolerance is marked with "!", and how fast such a result comes is not compared.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def test_what_differs_too_much_is_wrong():
     for difference in (math.nan, math.inf, 2e-4):
         ours.steady[1].difference = difference
         assert result.wrong(ours)
+        assert result.right("sod2") is None
 
 
 def test_ratios():
@@ -66,6 +67,9 @@ def test_ratios():
     result.row("jax").steady[0].temp_bytes = 200
     assert result.temp_ratio("sod2", "jax") == 0.5, "at the size that both know"
     assert result.temp_ratio("jax", "torch") is None
+    result.row("jax").steady[0].difference = 1.0
+    figures = result.mean_ratio("sod2", "jax"), result.first_pass_ratio("sod2", "jax"), result.temp_ratio("sod2", "jax")
+    assert figures == (None, None, None), "a wrong result is not compared"
     assert Result("b", "b.py", False, [], 0.0).calls == 0
 
 

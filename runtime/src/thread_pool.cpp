@@ -42,6 +42,30 @@ int default_threads() {
   return count ? static_cast<int>(count) : 1;
 }
 
+// The CPU that this thread runs on; -1 where nobody says.
+int this_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Moves this thread off a CPU, if it may run on others.
+void leave(int cpu) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    return; // more CPUs than the set has
+  cpu_set_t others = allowed;
+  CPU_CLR(static_cast<size_t>(cpu), &others);
+  if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+    sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+  (void)cpu;
+#endif
+}
+
 ThreadPool *the_pool = nullptr;
 
 } // namespace
@@ -125,6 +149,8 @@ void ThreadPool::work(int thread, uint64_t seen) {
       sleepers_.fetch_sub(1);
       if (stopping_)
         return;
+      if (int cpu = this_cpu(); cpu >= 0 && cpu == caller_cpu_.load(std::memory_order_relaxed))
+        leave(cpu);
       continue;
     }
     while (gate & kOpen) {
@@ -173,6 +199,7 @@ void ThreadPool::run(int threads, int64_t extent, int64_t grain, Body body, void
       number * kLoop |
       kOpen); // in one order with `sleepers_`: the sleeper sees the loop, or we see the sleeper
   if (sleepers_.load() > 0) {
+    caller_cpu_.store(this_cpu(), std::memory_order_relaxed);
     {
       std::lock_guard<std::mutex> sleep(sleep_);
     }

@@ -14,6 +14,8 @@ namespace sod2 {
 //  consecutive loops touch the
 //    same memory from the same thread, and an uneven load still ends evenly.
 //  * Workers spin for a short while after a loop (the next step comes in microseconds), then sleep.
+//  One that the system wakes on the caller's CPU
+//    moves away: the two would take turns there for milliseconds, beside an idle CPU.
 //  * A loop waits only for workers that joined it: one that the system has not woken yet comes too
 //  late and goes back to wait.
 //  * A second caller does not wait: it runs its loop alone.
@@ -59,6 +61,7 @@ private:
   std::mutex sleep_;
   std::condition_variable wake_;
   std::atomic<int> sleepers_{0};
+  std::atomic<int> caller_cpu_{-1}; // as it woke the sleepers
 };
 
 } // namespace sod2

@@ -5,7 +5,9 @@
 
 #include "sod2rt_more.h"
 
+#include <chrono>
 #include <memory>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +40,23 @@ void loop(int threads, int64_t extent, int64_t grain) {
   CHECK(counts.highest < (threads > 1 ? threads : 1));
 }
 
+// Sleeping workers that wake on the caller's CPU move away; they may run afterwards where they could
+// before.
+void keeps_affinity() {
+#if defined(__linux__)
+  static cpu_set_t before;
+  CHECK(sched_getaffinity(0, sizeof before, &before) == 0);
+  auto same = [](void *, int64_t, int64_t, int) {
+    cpu_set_t now;
+    CHECK(sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &before));
+  };
+  for (int i = 0; i < 100; ++i) {
+    ThreadPool::global().run(4, 64, 1, same, nullptr);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+#endif
+}
+
 } // namespace
 
 int main() {
@@ -54,6 +73,7 @@ int main() {
     for (int i = 0; i < 100; ++i)
       loop(threads, 100, 1);
   }
+  keeps_affinity();
   std::vector<std::thread> callers;
   for (int c = 0; c < 4; ++c)
     callers.emplace_back([] {

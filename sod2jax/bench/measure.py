@@ -3,13 +3,15 @@
 * First the trace, call by call: at each size every engine makes one call, so a compilation falls into the call that needs it.
 * Then the steady sizes. Every engine has been at each of them before: the first call after one at another size is the switch, and
   rounds of calls give the steady time. In a round every engine has its turn, and each round starts with another engine. A turn
-  begins with a call that does not count, because the caches hold another engine's data.
+  begins after a pause, in which the threads of the engine before go to sleep, and with a call that does not count, because the
+  caches hold another engine's data.
 * Results are compared with those of `jax.jit` for the same inputs.
 * An engine that fails keeps what it has measured and says why it stopped; the others go on.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from sod2jax.bench.workload import Workload
 
 TURN = 0.05  # seconds that an engine's turn in a round should last
 MOST_CALLS = 20  # of a turn
+PAUSE = 0.05  # seconds before another engine's step: the threads of the last one may spin for 40 ms after their work
 SWITCHES = 3  # measurements of a switch; the median counts
 
 
@@ -46,6 +49,7 @@ class Measuring:
         self.workload, self.file, self.index, self.settings, self.tell = workload, file, index, settings, tell
         self.rows = {name: Row(name) for name in settings.engines}
         self.running: dict[str, Remote] = {}
+        self.last = ""  # the engine of the last step
         about = (workload.name, file, settings.small, list(workload.dims), workload.tolerance, dict(workload.layers))
         self.result = Result(*about, rows=list(self.rows.values()))
 
@@ -69,6 +73,9 @@ class Measuring:
     def step(self, name: str, what: str) -> Iterator[Row]:
         """A step of one engine: one that fails is out."""
         self.tell(f"{self.workload.name}: {name}, {what}")
+        if self.last not in (name, ""):
+            time.sleep(PAUSE)
+        self.last = name
         try:
             yield self.rows[name]
         except EngineError as err:

@@ -1,6 +1,7 @@
 """Engines in turn: what is measured, and what an engine that fails leaves behind. The engines here are made up."""
 
 import math
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -72,6 +73,7 @@ class Remote:
 def measured(monkeypatch):
     def run(*engines, rounds=2, **script):
         monkeypatch.setattr(measure, "Remote", Remote)
+        monkeypatch.setattr(measure, "PAUSE", 0)
         monkeypatch.setattr(Remote, "script", {tuple(k.split(": ")): v for k, v in script.get("script", {}).items()})
         monkeypatch.setattr(Remote, "log", [])
         measuring = measure.Measuring(WORKLOAD, "file.py", 0, measure.Settings(engines, rounds=rounds), lambda what: None)
@@ -131,6 +133,7 @@ def test_no_engine_runs(measured):
 
 def test_an_interruption_keeps_what_there_is(monkeypatch):
     monkeypatch.setattr(measure, "Remote", Remote)
+    monkeypatch.setattr(measure, "PAUSE", 0)
     monkeypatch.setattr(Remote, "script", {("jax", "run 3"): KeyboardInterrupt()})
     measuring = measure.Measuring(WORKLOAD, "file.py", 0, measure.Settings(("sod2", "jax")), lambda what: None)
     with pytest.raises(KeyboardInterrupt):
@@ -159,3 +162,14 @@ def test_an_interruption_keeps_what_there_is(monkeypatch):
 )
 def test_difference(got, expected, off):
     assert measure.difference(got, expected) == off
+
+
+def test_there_is_a_pause_before_another_engine(measured, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(measure.time, "sleep", lambda seconds: pauses.append(len(Remote.log)))
+    measured("sod2", "jax")
+    names = [name for name, what in Remote.log if not what.startswith("result")]
+    changes = [i for i, (a, b) in enumerate(pairwise(names), 1) if a != b]
+    compared = next(i for i, (_, what) in enumerate(Remote.log) if what.startswith("result"))
+    assert len(changes) > 10
+    assert [i for i in pauses if i < compared] == [i for i in changes if i < compared]

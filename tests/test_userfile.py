@@ -1,5 +1,7 @@
 """A user's file: loaded as Python would, its mistakes told in one line."""
 
+import os
+
 import pytest
 
 from sod2jax.userfile import Mistake, UserCode, load
@@ -19,6 +21,14 @@ def test_a_file_of_a_package_is_loaded_as_its_module(tmp_path):
     (package.parent / "part.py").write_text("x = 7")
     (package / "whole.py").write_text("from userfile_package.part import x\nfrom ..part import x as y")
     assert load(package / "whole.py").__name__ == "userfile_package.inner.whole"
+
+
+def test_an_edited_file_is_read_again(tmp_path):
+    file = tmp_path / "userfile_edited.py"
+    for x in (7, 8):
+        file.write_text(f"x = {x}")
+        os.utime(file, (1e9, 1e9))  # as if within one second
+        assert load(file).x == x
 
 
 def test_mistakes(tmp_path):

@@ -1,6 +1,7 @@
 """A user's file: loaded as Python would, its mistakes told in one line."""
 
 import os
+import sys
 
 import pytest
 
@@ -23,7 +24,8 @@ def test_a_file_of_a_package_is_loaded_as_its_module(tmp_path):
     assert load(package / "whole.py").__name__ == "userfile_package.inner.whole"
 
 
-def test_an_edited_file_is_read_again(tmp_path):
+def test_an_edited_file_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file = tmp_path / "userfile_edited.py"
     for x in (7, 8):
         file.write_text(f"x = {x}")

@@ -14,8 +14,8 @@ namespace sod2 {
 //  consecutive loops touch the
 //    same memory from the same thread, and an uneven load still ends evenly.
 //  * Workers spin for a short while after a loop (the next step comes in microseconds), then sleep.
-//  One that the system wakes on the caller's CPU
-//    moves away: the two would take turns there for milliseconds, beside an idle CPU.
+//  * A worker that the system wakes on the caller's CPU leaves it: the two would take turns there for
+//  milliseconds, beside an idle CPU.
 //  * A loop waits only for workers that joined it: one that the system has not woken yet comes too
 //  late and goes back to wait.
 //  * A second caller does not wait: it runs its loop alone.

@@ -46,9 +46,12 @@ void keeps_affinity() {
 #if defined(__linux__)
   static cpu_set_t before;
   CHECK(sched_getaffinity(0, sizeof before, &before) == 0);
-  auto same = [](void *, int64_t, int64_t, int) {
+  auto same = [](void *, int64_t begin, int64_t end, int) {
     cpu_set_t now;
     CHECK(sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &before));
+    auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(20 * (end - begin));
+    while (std::chrono::steady_clock::now() < until) // long enough for sleepers to join
+      ;
   };
   for (int i = 0; i < 100; ++i) {
     ThreadPool::global().run(4, 64, 1, same, nullptr);

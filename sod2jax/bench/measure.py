@@ -50,6 +50,7 @@ class Measuring:
         self.rows = {name: Row(name) for name in settings.engines}
         self.running: dict[str, Remote] = {}
         self.last = ""  # the engine of the last step
+        self.shared = ""  # while it runs: the folder of what engines share
         about = (workload.name, file, settings.small, list(workload.dims), workload.tolerance, dict(workload.layers))
         self.result = Result(*about, rows=list(self.rows.values()))
 

@@ -148,7 +148,8 @@ def _plots(number: int, result: Result, engines: Sequence[str]) -> str:
     titles = ("first pass, s", "steady time, ms", "temporary memory, MB")
     figure = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.06)
     color = lambda row: COLORS[engines.index(row.engine) % len(COLORS)]
-    ran = [row for row in reversed(result.rows) if row.trace]
+    rows = [row for row in result.rows if not result.wrong(row)]  # how fast a wrong result comes is not shown
+    ran = [row for row in reversed(rows) if row.trace]
     for part, of, opacity in (("preparation", lambda r: r.prepare, 0.45), ("trace", lambda r: r.first_pass, 1.0)):
         bars = Bar(
             x=[of(row) or 0.0 for row in ran], y=[escape(row.engine) for row in ran], orientation="h", showlegend=False,
@@ -160,7 +161,7 @@ def _plots(number: int, result: Result, engines: Sequence[str]) -> str:
     shown: set[str] = set()
     for column, of in ((2, lambda s: s.seconds and 1e3 * s.seconds), (3, lambda s: s.temp_bytes and 1e-6 * s.temp_bytes)):
         xs, ys = [], []
-        for row in filter(lambda row: not result.wrong(row), result.rows):
+        for row in rows:
             points = sorted((place(s), y, escape(size_text(s.size))) for s in row.steady if (y := of(s)) is not None)
             if not points:
                 continue

@@ -109,3 +109,15 @@ def test_without_plotly_one_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'sod2jax\[bench\]'"):
         require()
+
+
+def test_a_wrong_result_is_not_plotted(page, made, made_result):
+    result = made_result("BERT", engines=("sod2", "iree"))
+    text = page(made(result))
+    assert '"y":["iree","sod2"]' in text
+    assert text.count('"legendgroup":"iree"') == 2
+    result.row("iree").steady[0].difference = math.inf
+    text = page(made(result))
+    assert '"legendgroup":"iree"' not in text
+    assert '"y":["sod2"]' in text
+    assert "! iree on BERT differs" in text

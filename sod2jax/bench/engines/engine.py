@@ -64,9 +64,9 @@ class Shared:
         if file.exists():
             seconds, found = pickle.loads(file.read_bytes())
             self.seconds += seconds
+        elif begun.exists():
+            raise EngineError(f"{begun.read_text()}: the engine that began to make it did not finish")
         else:
-            if begun.exists():
-                raise EngineError(f"{begun.read_text()}: the engine that began to make it did not finish")
             begun.write_text(name)
             start = time.perf_counter()
             try:
@@ -85,11 +85,21 @@ class Engine(ABC):
 
     def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
         self.workload, self.params, self.threads, self.shared = workload, params, threads, shared or Shared()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Converts and compiles what can be before any size is known; EngineError says why it cannot."""
+        return None
 
     @classmethod
     def import_packages(cls) -> None:
         """Imports what the engine stands on, which is no part of its preparing; EngineError names what is not installed."""
         return None
+
+    def result_tree(self) -> Any:
+        """The structure of a result."""
+        inputs = self.workload.make_inputs(self.workload.steady[0])
+        return jax.tree.structure(jax.eval_shape(self.workload.fun, self.params, *inputs))
 
     def take(self, inputs: tuple, size: Size) -> Any:
         """The inputs as `call` wants them."""

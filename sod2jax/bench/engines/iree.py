@@ -17,26 +17,24 @@ import jax
 import numpy as np
 from jax import export
 
-from sod2jax.bench.engines.engine import Engine, EngineError, Shared, Size, installed, one_line
+from sod2jax.bench.engines.engine import Engine, EngineError, Size, installed, one_line
 from sod2jax.bench.engines.onnx_model import reason, started
 from sod2jax.bench.engines.symbolic import symbolic_inputs
-from sod2jax.bench.workload import Workload
 
 _ASSERTIONS = re.compile(r"(?m)^\s*stablehlo\.custom_call @shape_assertion.*\n")  # of input shapes; IREE has no such call
 
 
 class Iree(Engine):
-    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
-        super().__init__(workload, params, threads, shared)
+    def prepare(self) -> None:
         runtime = installed("iree.runtime")
-        runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
-        self._tree = jax.tree.structure(jax.eval_shape(workload.fun, params, *workload.make_inputs(workload.steady[0])))
+        runtime.flags.parse_flags(f"--task_topology_group_count={self.threads}")
+        self._tree = self.result_tree()
         self._device = runtime.get_device("local-task")
         binary = self._compile()
         config = runtime.Config(device=self._device)
         module = runtime.load_vm_module(runtime.VmModule.copy_buffer(config.vm_instance, binary), config)
         self._function = module["main"]
-        weights = jax.tree.leaves(params) if self.road == "StableHLO" else []
+        weights = jax.tree.leaves(self.params) if self.road == "StableHLO" else []
         self._weights = [runtime.asdevicearray(self._device, np.asarray(x)) for x in weights]
 
     @classmethod

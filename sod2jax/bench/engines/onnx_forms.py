@@ -19,7 +19,9 @@ from sod2jax.bench.engines.engine import installed
 
 
 def to_known_forms(graph) -> None:
-    """Rewrites the nodes of an `onnx.GraphProto`, branches and bodies included."""
+    """Rewrites an `onnx.GraphProto`, branches and bodies included."""
+    for body in _bodies(graph):
+        del body.value_info[:]
     _rewrite(graph, {"Einsum": _einsum, "MaxPool": _max_pool})
 
 
@@ -32,7 +34,7 @@ def to_torch_forms(model) -> None:
 def _rewrite(graph, forms: dict[str, Callable]) -> None:
     for body in _bodies(graph):
         nodes = [new for node in body.node for new in (forms[node.op_type](node) if node.op_type in forms else [node])]
-        del body.node[:], body.value_info[:]
+        del body.node[:]
         body.node.extend(nodes)
 
 

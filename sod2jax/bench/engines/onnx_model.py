@@ -35,10 +35,9 @@ class OnnxEngine(Engine):
     packages: tuple[str, ...] = ("onnx",)  # as they are imported; all are needed
     opset = OPSET
 
-    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
-        super().__init__(workload, params, threads, shared)
-        self._tree = jax.tree.structure(jax.eval_shape(workload.fun, params, *workload.make_inputs(workload.steady[0])))
-        started(self.start, workload, params, self.opset, self.shared)
+    def prepare(self) -> None:
+        self._tree = self.result_tree()
+        started(self.start, self.workload, self.params, self.opset, self.shared)
 
     @abstractmethod
     def start(self, model) -> None:

@@ -10,24 +10,20 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from sod2jax import stages
 from sod2jax.api import jit
-from sod2jax.bench.engines.engine import Engine, Shared, Size
-from sod2jax.bench.workload import Workload
+from sod2jax.bench.engines.engine import Engine, Size
 from sod2jax.ir.program import HostCall, walk
 from sod2jax.rewrite.inline import inline
 
 
 class Sod2(Engine):
-    def __init__(
-        self, workload: Workload, params: Any, threads: int, shared: Shared | None = None, disable: tuple[str, ...] = ()
-    ):
-        super().__init__(workload, params, threads, shared)
-        self._function = jit(
-            workload.fun,
-            shapes=(None, *workload.shapes),
-            constraints=workload.constraints,
-            compiler_options={"disable": disable} if disable else None,
-        )
-        self._last: Size = workload.steady[0]
+    def __init__(self, *given: Any, disable: tuple[str, ...] = ()):
+        self._options = {"disable": disable} if disable else None
+        super().__init__(*given)
+
+    def prepare(self) -> None:
+        w = self.workload
+        self._function = jit(w.fun, shapes=(None, *w.shapes), constraints=w.constraints, compiler_options=self._options)
+        self._last: Size = w.steady[0]
 
     def call(self, taken: tuple, size: Size) -> Any:
         return jax.block_until_ready(self._function(self.params, *taken))

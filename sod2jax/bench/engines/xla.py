@@ -10,20 +10,18 @@ import jax
 import numpy as np
 
 from sod2jax import specs
-from sod2jax.bench.engines.engine import Engine, Shared, Size
-from sod2jax.bench.workload import Workload
+from sod2jax.bench.engines.engine import Engine, Size
 
 
 class Exact(Engine):
     """jax.jit at the exact sizes."""
 
-    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
-        super().__init__(workload, params, threads, shared)
+    def prepare(self) -> None:
         self._traced = 0
 
         def fun(params, *inputs):
             self._traced += 1
-            return workload.fun(params, *inputs)
+            return self.workload.fun(params, *inputs)
 
         self._function = jax.jit(fun)
 
@@ -53,8 +51,8 @@ class Padded(Exact):
     model hides the padding by a mask that is among its inputs, and zero there.
     """
 
-    def __init__(self, workload: Workload, params: Any, threads: int, shared: Shared | None = None):
-        super().__init__(workload, params, threads, shared)
+    def prepare(self) -> None:
+        super().prepare()
         self._padded: dict[tuple, tuple[list, list]] = {}  # by size: padding of each leaf, slices of each result
 
     def take(self, inputs: tuple, size: Size) -> Any:

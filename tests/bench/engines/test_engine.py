@@ -67,8 +67,11 @@ def test_what_cannot_be_made_is_not_tried_again(tmp_path):
 
 
 def test_what_an_engine_did_not_finish_is_not_tried_again(tmp_path):
-    with pytest.raises(KeyboardInterrupt):  # as if its process had been killed
-        Shared(tmp_path).get("a", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Shared(tmp_path).get("a", killed)
     for name in "ab":
         with pytest.raises(EngineError, match=r"^a: the engine that began to make it did not finish$"):
             Shared(tmp_path).get(name, lambda: b"model")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["harness.report"]
+pytest_plugins = ["harness.report", "programs.report"]
 ROOT = Path(__file__).parents[1]
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
@@ -33,7 +33,6 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/* instead of comparing with them")
-    parser.addoption("--programs", type=int, default=30, help="how many programs tests/test_random_programs.py runs")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from programs.terms import EXACT, INTEGERS, NARROW, Builder, text
+from programs.terms import EXACT, INTEGERS, NARROW, SINGLE, Builder, text
 
 
 class Elementwise(Builder):
@@ -37,7 +37,7 @@ class Elementwise(Builder):
             options = [o for o in options if "-" not in o[0]]
         if x.exact and x.dtype != "complex64":
             options += [("jnp.sign({})", 1)]
-            if x.dtype == "float32":
+            if x.dtype in SINGLE:
                 options += [("jnp.floor({} / 4)", x.bound), ("jnp.round({} * 0.25)", x.bound), ("jnp.ceil({} / 2)", x.bound)]
         t, bound = self.one(options)
         return self.add(t.format(x.name), [x], x.shape, x.dtype, bound)
@@ -133,6 +133,8 @@ class Elementwise(Builder):
     def op_convert(self):
         x = self.pick()
         reals, whole = ["float32", *NARROW], ["int32", "int16", "int8", "uint8"]
+        if self.x64:
+            reals, whole = ["float64", *reals], ["int64", *whole]
         if x.dtype == "uint32":
             return self.add(f"({x.name} % 97).astype(jnp.int32)", [x], x.shape, "int32", 96)
         if x.dtype == "complex64":
@@ -140,7 +142,7 @@ class Elementwise(Builder):
         options = {
             "bool": ["float32", "int32"],
             **{key: ["float32", *whole] for key in INTEGERS},
-            "float32": [*NARROW, "complex64"],
+            "float32": [*NARROW, "complex64"] + ["float64"] * self.x64,
         }
         to = self.one(options.get(x.dtype, ["float32"] * 3 + reals) + (whole if x.exact and x.dtype != "bool" else []))
         if (x.exact and x.bound > EXACT[to]) or (to == "uint8" and x.dtype not in ("bool", "uint8")):
@@ -153,7 +155,7 @@ class Elementwise(Builder):
             return None
         t = self.one(["{} / (a + 1)", "{} * (2 * a + b)", "{} + a // 2", "{} - jnp.float32(a * b)"])
         bound = {"/": x.bound, "*": 400 * x.bound, "+": x.bound + 70, "-": x.bound + 17000}[t.split()[1]]
-        return self.add(t.format(x.name), [x], x.shape, "float32", bound, exact="/" not in t or "//" in t)
+        return self.add(t.format(x.name), [x], x.shape, x.dtype, bound, exact="/" not in t or "//" in t)
 
     def op_iota(self):
         x = self.pick(lambda t: len(t.shape) > 0)

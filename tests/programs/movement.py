@@ -115,8 +115,9 @@ class Movement(Builder):
         at = self.pick(lambda t: t.dtype == "int32" and len(t.shape) < 3)
         if at is None:
             return None
-        axis, mode = self.below(len(x.shape)), self.one(["clip", "fill"])
-        if mode == "fill" or x.shape[axis].eval(ZERO_SIZES) == 0:
-            mode = "clip"  # fill gives NaN, and its place does not stay in the line
+        axis = self.below(len(x.shape))
+        if x.shape[axis].eval(ZERO_SIZES) == 0:
+            return None
+        mode = "clip"  # fill gives NaN, and its place does not stay in the line
         shape = (*x.shape[:axis], *at.shape, *x.shape[axis + 1 :])
         return self.add(f'jnp.take({x.name}, {at.name}, axis={axis}, mode="{mode}")', [x, at], shape, x.dtype, x.bound)

@@ -13,7 +13,7 @@ class Numbers(Builder):
         return self.pick(lambda t: t.dtype == "complex64" and want(t))
 
     def op_complex(self):
-        x = self.single()
+        x = self.single(lambda t: t.dtype == "float32")
         if x is None:
             return None
         y = self.pick(lambda t: t.dtype == "float32" and t.shape == x.shape)
@@ -51,12 +51,12 @@ class Numbers(Builder):
         text = "(" + "".join(f"{d}, " for d in shape) + ")"
         t, dtype, bound, exact = self.one(
             [
-                (f"jax.random.uniform({key}, {text})", "float32", 1, False),
-                (f"jax.random.bits({key}, {text})", "uint32", 0, True),
-                (f"jax.random.normal({key}, {text})", "float32", 5, False),
+                (f"jax.random.uniform({key}, {text}, jnp.float32)", "float32", 1, False),
+                (f"jax.random.bits({key}, {text}, jnp.uint32)", "uint32", 0, True),
+                (f"jax.random.normal({key}, {text}, jnp.float32)", "float32", 5, False),
                 (f"jax.random.bernoulli({key}, 0.5, {text})", "bool", 1, True),
-                (f"jax.random.randint({key}, {text}, 0, 9)", "int32", 9, True),
-                (f"jax.random.uniform(jax.random.split({key})[1], {text})", "float32", 1, False),
+                (f"jax.random.randint({key}, {text}, 0, 9, jnp.int32)", "int32", 9, True),
+                (f"jax.random.uniform(jax.random.split({key})[1], {text}, jnp.float32)", "float32", 1, False),
             ]
         )
         return self.add(t, uses, shape, dtype, bound, exact)
@@ -73,11 +73,11 @@ class Numbers(Builder):
 
     def op_linalg(self):
         """Of a matrix that is far from singular."""
-        x = self.single(lambda t: len(t.shape) == 2 and t.bound < 100)
+        x = self.single(lambda t: t.dtype == "float32" and len(t.shape) == 2 and t.bound < 100)
         if x is None:
             return None
         n, m = x.shape
-        matrix = f"({x.name} @ {x.name}.T / ({m} * {x.bound**2:.0f} + 1) + 2 * jnp.eye({n}))"
+        matrix = f"({x.name} @ {x.name}.T / ({m} * {x.bound**2:.0f} + 1) + 2 * jnp.eye({n}, dtype=jnp.float32))"
         how = self.one(["jnp.linalg.cholesky({})", "jnp.linalg.inv({})", "jnp.linalg.solve({}, {})", "jnp.linalg.eigvalsh({})"])
         shape = (n,) if "eig" in how else (n, n) if "solve" not in how else (n, m)
         return self.add(how.format(matrix, x.name), [x], shape, "float32", max(3, x.bound), exact=False)

@@ -13,7 +13,7 @@ class Products(Builder):
         x = self.single(lambda t: 0 < len(t.shape) < 5)
         if x is None:
             return None
-        y = self.single(lambda t: 0 < len(t.shape) < 5 and any(d in x.shape for d in t.shape))
+        y = self.single(lambda t: t.dtype == x.dtype and 0 < len(t.shape) < 5 and any(d in x.shape for d in t.shape))
         if y is None:
             return None
         batch, contract, free = [], [], set(range(len(y.shape)))
@@ -32,22 +32,22 @@ class Products(Builder):
             return None
         numbers = tuple(tuple([int(p[k]) for p in pairs] for k in (0, 1)) for pairs in (contract, batch))
         bound = x.bound * y.bound * (count if x.exact and y.exact else np.sqrt(count))
-        return self.add(f"lax.dot_general({x.name}, {y.name}, {numbers})", [x, y], shape, "float32", bound)
+        return self.add(f"lax.dot_general({x.name}, {y.name}, {numbers})", [x, y], shape, x.dtype, bound)
 
     def op_dense(self):
         x = self.single(lambda t: t.shape and t.shape[-1].value not in (None, 0, 1))
         if x is None or len(self.inputs) > 6:
             return None
         k, n = x.shape[-1].value, self.one([1, 3, 16, 40])
-        w = self.input((k, n), exact=self.chance(0.5))
+        w = self.input((k, n), x.dtype, exact=self.chance(0.5))
         bound = x.bound * w.bound * (k if x.exact and w.exact else np.sqrt(k))
-        return self.add(f"{x.name} @ {w.name}", [x, w], (*x.shape[:-1], n), "float32", bound)
+        return self.add(f"{x.name} @ {w.name}", [x, w], (*x.shape[:-1], n), x.dtype, bound)
 
     # -- windows
 
     def windowed(self):
         """A term of rank 3 or 4 with some channels, and how a window slides over it: (text of the arguments, spatial sizes)."""
-        x = self.single(lambda t: 3 <= len(t.shape) <= 4)
+        x = self.single(lambda t: t.dtype == "float32" and 3 <= len(t.shape) <= 4)
         if x is None:
             return None
         spatial = len(x.shape) - 2
@@ -70,12 +70,12 @@ class Products(Builder):
             return None
         groups = self.one([g for g in (1, 1, 2, 4, channels) if channels % g == 0])
         features = groups * self.one([1, 2, 8])
-        w = self.input((*window, channels // groups, features), exact=self.chance(0.5))
+        w = self.input((*window, channels // groups, features), x.dtype, exact=self.chance(0.5))
         letters = "HW"[: len(window)]
         t = (f"lax.conv_general_dilated({x.name}, {w.name}, {strides}, {pads}, rhs_dilation={holes}, "
              f'feature_group_count={groups}, dimension_numbers=("N{letters}C", "{letters}IO", "N{letters}C"))')  # fmt: skip
         bound = x.bound * w.bound * (count if x.exact and w.exact else np.sqrt(count))
-        return self.add(t, [x, w], (x.shape[0], *out, features), "float32", bound)
+        return self.add(t, [x, w], (x.shape[0], *out, features), x.dtype, bound)
 
     def op_pool(self):
         drawn = self.windowed()

@@ -6,32 +6,28 @@
 * A `Builder` adds lines. Its choices are integers below n from a source: a seeded generator, or hypothesis, which shrinks them.
   Option 0 is the simplest.
 * A line takes one to three earlier values at random, late ones more often, so that subterms are shared and chains get long.
+* With `x64` there are also float64 and int64, and the program runs in `jax.enable_x64(True)`.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-
 from sod2jax.ir.expr import Expr, as_expr, const, sym
 
-A, B = sym("a"), sym("b")
-ZERO_SIZES, LARGE_SIZES = {"a": 0, "b": 0}, {"a": 130, "b": 130}
+A, B, C = sym("a"), sym("b"), sym("c")
+ZERO_SIZES, LARGE_SIZES = dict.fromkeys("abc", 0), dict.fromkeys("abc", 130)
 LARGEST = 64 * 130 * 130  # elements of a value at those
 EXACT = {
-    **{"float32": 1 << 22, "bfloat16": 1 << 7, "float16": 1 << 10, "complex64": 1 << 20},
-    **{"int32": 1 << 28, "int16": 1 << 14, "int8": 127, "uint8": 255, "uint32": 1 << 32, "bool": 2},
+    **{"float64": 1 << 40, "float32": 1 << 22, "bfloat16": 1 << 7, "float16": 1 << 10, "complex64": 1 << 20},
+    **{"int64": 1 << 40, "int32": 1 << 28, "int16": 1 << 14, "int8": 127, "uint8": 255, "uint32": 1 << 32, "bool": 2},
 }
-SIGNED = ("int32", "int16", "int8")
+SIGNED = ("int32", "int16", "int8", "int64")
 INTEGERS = (*SIGNED, "uint8")  # with small values; uint32 holds anything
 NARROW = ("bfloat16", "float16")
-REAL = ("float32", *NARROW)
+SINGLE = ("float32", "float64")
+REAL = (*SINGLE, *NARROW)
 
 
 @dataclass(frozen=True)
@@ -47,66 +43,16 @@ class Term:
 
 @dataclass(frozen=True)
 class Line:
-    term: Term
+    """Several terms where a loop or branch gives several; `before` are statements, the bodies of those."""
+
+    terms: tuple[Term, ...]
     text: str
     uses: frozenset[str]
-    before: str = ""  # statements: the body of a loop or branch
+    before: str = ""
+    target: str = ""
 
     def __str__(self):
-        return f"{self.before}{self.term.name} = {self.text}"
-
-
-@dataclass(frozen=True)
-class Program:
-    """The first input has the shape (a, b)."""
-
-    inputs: tuple[Term, ...]
-    lines: tuple[Line, ...]
-    outputs: tuple[str, ...]
-
-    def source(self) -> str:
-        body = ["a, b = x0.shape", *map(str, self.lines), f"return {', '.join(self.outputs)},"]
-        return f"def f({', '.join(x.name for x in self.inputs)}):\n" + textwrap.indent("\n".join(body), "    ") + "\n"
-
-    def specs(self) -> tuple[str, ...]:
-        return tuple(", ".join(map(str, x.shape)) for x in self.inputs)
-
-    def function(self):
-        scope = {"jnp": jnp, "lax": lax, "jax": jax, "np": np}
-        exec(self.source(), scope)
-        return scope["f"]
-
-    def arguments(self, env, seed=0) -> list[np.ndarray]:
-        rng = np.random.default_rng(seed)
-        return [_sample(rng, x, tuple(d.eval(env) for d in x.shape)) for x in self.inputs]
-
-    def cut(self) -> Program:
-        """Without the lines that no output needs."""
-        needed, lines = set(self.outputs), []
-        for line in reversed(self.lines):
-            if line.term.name in needed:
-                lines.append(line)
-                needed |= line.uses
-        inputs = [x for x in self.inputs if x.name in needed or x.name == "x0"]
-        return Program(tuple(inputs), tuple(reversed(lines)), self.outputs)
-
-    def __str__(self):
-        return f"# shapes={self.specs()}\n# dtypes={[x.dtype for x in self.inputs]}\n{self.source()}"
-
-    __repr__ = __str__
-
-
-def _sample(rng, x: Term, shape):
-    if x.dtype == "bool":
-        return rng.random(shape) < 0.5
-    if x.dtype == "uint32":
-        return rng.integers(0, 1 << 32, shape, np.uint32)
-    if x.exact:
-        return rng.integers(0 if x.dtype == "uint8" else -3, 4, shape).astype(jnp.dtype(x.dtype))
-    values = rng.standard_normal(shape)
-    if x.dtype == "complex64":
-        values = values + 1j * rng.standard_normal(shape)
-    return values.astype(jnp.dtype(x.dtype))
+        return f"{self.before}{self.target or ', '.join(t.name for t in self.terms)} = {self.text}"
 
 
 def size(shape) -> Expr:
@@ -123,8 +69,10 @@ def text(shape) -> str:
 class Builder:
     """Adds lines at random. In subclasses each method named `op_...` adds one, or gives None where what it drew does not fit."""
 
-    def __init__(self, below: Callable[[int], int]):
+    def __init__(self, below: Callable[[int], int], x64: bool = False):
         self.below = below
+        self.x64 = x64
+        self.index = "int64" if x64 else "int32"  # of what counts without being told a dtype
         self.inputs: list[Term] = []
         self.lines: list[Line] = []
         self.terms: list[Term] = []
@@ -156,11 +104,11 @@ class Builder:
         return self.pick(lambda t: t.dtype in REAL and want(t))
 
     def single(self, want=lambda t: True) -> Term | None:
-        return self.pick(lambda t: t.dtype == "float32" and want(t))
+        return self.pick(lambda t: t.dtype in SINGLE and want(t))
 
     def whole(self, want=lambda t: True) -> Term | None:
         """Exact numbers with an order."""
-        return self.pick(lambda t: t.exact and t.dtype in (*INTEGERS, "float32") and want(t))
+        return self.pick(lambda t: t.exact and t.dtype in (*INTEGERS, *SINGLE) and want(t))
 
     def position(self) -> Term | None:
         """A scalar of int32: something to start, count or choose with."""
@@ -194,8 +142,8 @@ class Builder:
         self.terms.append(x)
         return x
 
-    def add(self, text_, uses, shape, dtype, bound, exact=True, before="") -> Term | None:
-        """A line, unless its value would be too large, or an integer that is not exact."""
+    def make(self, name, uses, shape, dtype, bound, exact=True) -> Term | None:
+        """A term, unless its value would be too large, or an integer that is not exact."""
         shape = tuple(map(as_expr, shape))
         if len(shape) > 5 or size(shape).eval(LARGE_SIZES) > LARGEST:
             return None
@@ -206,7 +154,14 @@ class Builder:
         exact = exact and all(u.exact for u in uses) and bound <= EXACT[dtype]
         if dtype in (*INTEGERS, "bool", "uint32") and not exact:
             return None
-        term = Term(f"{self.prefix}{len(self.lines)}", shape, dtype, float(bound), exact)
-        self.lines.append(Line(term, text_, frozenset(u.name for u in uses), before))
-        self.terms.append(term)
+        return Term(name, shape, dtype, float(bound), exact)
+
+    def add(self, text_, uses, shape, dtype, bound, exact=True) -> Term | None:
+        term = self.make(f"{self.prefix}{len(self.lines)}", uses, shape, dtype, bound, exact)
+        if term is not None:
+            self.put(Line((term,), text_, frozenset(u.name for u in uses)))
         return term
+
+    def put(self, line: Line) -> None:
+        self.lines.append(line)
+        self.terms.extend(line.terms)

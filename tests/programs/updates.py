@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from programs.terms import LARGE_SIZES, ZERO_SIZES, Builder, size
+from programs.terms import LARGE_SIZES, SINGLE, ZERO_SIZES, Builder, size
 
 from sod2jax.ir.expr import const
 
@@ -43,7 +43,7 @@ class Updates(Builder):
         """x.at[i].add(y) and the like. Setting is of one value: of several at one place, which one stays is open."""
         x = self.pick(lambda t: len(t.shape) > 0 and t.dtype not in ("bool",))
         at = self.indices(1)
-        if x is None or at is None:
+        if x is None or at is None or not (at.shape or x.shape[0].eval(ZERO_SIZES)):
             return None
         how, mode = self.one(["add", "max", "min", "set", "multiply"]), self.one(MODES)
         if how in ("max", "min") and x.dtype == "complex64":
@@ -78,6 +78,63 @@ class Updates(Builder):
         if y is None or (how == "add" and x.dtype in ("bfloat16", "float16")):
             return None
         return self.add(f"{x.name}.at[{place}].{how}({y.name})", [x, y], x.shape, x.dtype, x.bound + y.bound)
+
+    def op_rewrite(self):
+        """x where some of it is read, changed, and written back, twice: what was read is used after the first write, too."""
+        x = self.pick(lambda t: len(t.shape) > 0 and t.dtype in (*SINGLE, "int32"))
+        at = self.pick(lambda t: t.dtype == "int32" and len(t.shape) == 1)
+        if x is None or at is None:
+            return None
+        u, read = at.name, f'{x.name}.at[{at.name}].get(mode="fill", fill_value=0)'
+        seen = self.add(read, [x, at], (*at.shape, *x.shape[1:]), x.dtype, x.bound)
+        if seen is None:
+            return None
+        count = at.shape[0].eval(LARGE_SIZES)  # elements of `at` may be the same
+        first, bound = self.one(
+            [
+                (f"set({seen.name} + 1", x.bound + 1),
+                (f"add({seen.name}", x.bound * (1 + count)),
+                (f"max({seen.name} * 2", 2 * x.bound),
+                (f"min(-{seen.name}", x.bound),
+                (f"set({seen.name} * {seen.name}", max(x.bound**2, x.bound)),
+            ]
+        )
+        y = self.add(f'{x.name}.at[{u}].{first}, mode="drop")', [x, at, seen], x.shape, x.dtype, bound)
+        if y is None:
+            return None
+        second, bound = self.one(
+            [
+                (f"add({seen.name}", y.bound + x.bound * count),
+                (f"set({seen.name} - 1", y.bound + 1),
+                (f"max({seen.name}", max(x.bound, y.bound)),
+            ]
+        )
+        return self.add(f'{y.name}.at[{u}].{second}, mode="drop")', [y, at, seen], x.shape, x.dtype, bound)
+
+    def op_exchange(self):
+        """Two rows change places, or one goes to another."""
+        x = self.pick(lambda t: len(t.shape) > 0 and t.shape[0].eval(ZERO_SIZES) > 0)
+        if x is None or (i := self.position()) is None or (j := self.position()) is None:
+            return None
+        n = f"{x.name}.shape[0]"
+        p, q = f"{i.name} % {n}", self.one([f"{j.name} % {n}", f"{n} // 2", "0", f"{n} - 1 - {i.name} % {n}"])
+        t = f"{x.name}.at[{p}].set({x.name}[{q}])"
+        if self.chance(0.6):
+            t += f".at[{q}].set({x.name}[{p}])"
+        return self.add(t, [x, i, j], x.shape, x.dtype, x.bound)
+
+    def op_shift_within(self):
+        """A window of x is read at one place and written at another, which may lie over it."""
+        x, i, j = self.pick(lambda t: len(t.shape) > 0), self.position(), self.position()
+        if x is None or i is None or j is None:
+            return None
+        low = x.shape[0].eval(ZERO_SIZES)
+        if not low:
+            return None
+        length = 1 + self.below(min(low, 5))
+        window = f"lax.dynamic_slice_in_dim({x.name}, {i.name}, {length})"
+        t = f"lax.dynamic_update_slice_in_dim({x.name}, {window}, {j.name}, 0)"
+        return self.add(t, [x, i, j], x.shape, x.dtype, x.bound)
 
     def op_dynamic_slice(self):
         x, at = self.pick(lambda t: len(t.shape) > 0), self.position()
@@ -121,7 +178,7 @@ class Updates(Builder):
         at = self.pick(lambda t: t.dtype == "int32" and len(t.shape) == 1)
         if at is None:
             return None
-        x = self.pick(lambda t: t.dtype in ("float32", "int32") and len(t.shape) > 0 and t.shape[0] == at.shape[0])
+        x = self.pick(lambda t: t.dtype in (*SINGLE, "int32") and len(t.shape) > 0 and t.shape[0] == at.shape[0])
         if x is None:
             return None
         n, count = self.one([3, 8]), at.shape[0].eval(LARGE_SIZES)

@@ -22,8 +22,9 @@ import numpy as np
 
 from sod2jax import compat
 from sod2jax.errors import ShapeError, SpecError
-from sod2jax.ir.box import parse_conds
-from sod2jax.ir.expr import Expr, parse
+from sod2jax.ir.box import Box, parse_conds
+from sod2jax.ir.expr import Expr, const, parse
+from sod2jax.ir.presburger import contradictory
 from sod2jax.ir.program import Cond, Guard, SymbolDef
 
 _DTYPE_NAMES = {"bf16": "bfloat16", "bool": "bool", "pred": "bool"}
@@ -73,6 +74,7 @@ def parse_shape(text: str) -> ShapeSpec:
                 raise SpecError(f"shapes= has {text!r}: {err}") from None
             if (n := dims[-1].value) is not None and n < 0:
                 raise SpecError(f"shapes= has {text!r}: a size cannot be {n}")
+            _check_integers(dims[-1], f"shapes= has {text!r}")
     return ShapeSpec(text, tuple(dims), rest, dtype)
 
 
@@ -117,9 +119,23 @@ def _closes_at(body: str) -> int:
 def parse_constraint(text: str) -> tuple[Cond, ...]:
     """Reads one comparison or a chain of them: "s <= 512", "1 <= b < c"; SpecError says what it could not read."""
     try:
-        return tuple(parse_conds(text.replace("^", "**")))
+        conds = tuple(parse_conds(text.replace("^", "**")))
     except ValueError as err:
         raise SpecError(f"constraints= has {text!r}, which is no constraint: {err}") from None
+    for cond in conds:
+        _check_integers(cond.lhs, f"constraints= has {text!r}")
+        _check_integers(cond.rhs, f"constraints= has {text!r}")
+    return conds
+
+
+def _check_integers(e: Expr, where: str) -> None:
+    """Sizes are 64-bit integers, and so is everything that they are compared with."""
+    for monomial, coefficient in e.terms:
+        if abs(coefficient) >= 1 << 63:
+            raise SpecError(f"{where}: {coefficient} does not fit into 63 bits, and no size is as large")
+        for atom in monomial:
+            for inner in atom.args:
+                _check_integers(inner, where)
 
 
 def _is_axes(x: Any) -> bool:
@@ -171,6 +187,7 @@ class Contract:
             raise SpecError(f"constraints= has {constraints[0]!r}, but without shapes= there are no symbols to constrain")
         specs = [s for s in jax.tree.leaves(self.shapes, is_leaf=_is_spec_leaf) if s is not None]
         self._check_solvable(specs)
+        self._check_possible([d for s in specs for d in s.dims if d is not None])
 
     @staticmethod
     def _read(spec):
@@ -189,6 +206,23 @@ class Contract:
                     f"symbol {unsolved[0]!r} in {text!r} cannot be found from the sizes of the arguments: one dim must hold it "
                     f"alone and linearly, such as '{unsolved[0]}' or '2*{unsolved[0]} + 1'"
                 )
+
+    def _check_possible(self, dims: Sequence[Expr]) -> None:
+        """SpecError, with the fewest constraints that cannot all hold, where no sizes at all fulfil the contract."""
+
+        def impossible(constraints):
+            names = sorted(frozenset().union(*(d.free for d in dims)))
+            facts = [Cond(const(0), "<=", d) for d in dims if d.free]
+            return contradictory(Box(dict.fromkeys(names, (0, None)), [*facts, *(cond for _, cond in constraints)]))
+
+        if not self.constraints or not impossible(self.constraints):
+            return
+        core = list(self.constraints)
+        for one in self.constraints:
+            rest = [other for other in core if other is not one]
+            core = rest if impossible(rest) else core
+        texts = ", ".join(dict.fromkeys(repr(text) for text, _ in core))
+        raise SpecError(f"constraints= cannot be met: no sizes (from 0) fulfil {texts}" + " together" * (len(core) > 1))
 
     def leaf_specs(self, args: tuple, kwargs: Mapping[str, Any], paths: Sequence[str] = ()) -> list[ShapeSpec | None]:
         """One spec per leaf of `(args, kwargs)`; static arguments must already be taken out (their place holds None)."""

@@ -223,7 +223,8 @@ class Compiled(Stage):
         for x, info in zip(leaves, self._trace.inputs, strict=True):
             aval = compat.abstractify(x)
             given.append(Leaf(info.path, aval.dtype, tuple(aval.shape)))
-        raise ShapeError(mismatch_message(self._trace, given) or f"{self.fun_name}: " + "; ".join(reasons))
+        error, message = mismatch(self._trace, given)
+        raise error(message or f"{self.fun_name}: " + "; ".join(reasons))
 
 
 def _refuse_tracers(args, kwargs):
@@ -234,8 +235,8 @@ def _refuse_tracers(args, kwargs):
     )
 
 
-def mismatch_message(trace: Trace, given: Sequence[Leaf]) -> str:
-    """How a call's leaves differ from those that `trace` was made for; "" if they do not."""
+def mismatch(trace: Trace, given: Sequence[Leaf]) -> tuple[type[Exception], str]:
+    """How a call's leaves differ from those that `trace` was made for ("" if they do not), and the error for it."""
     lines, env = [], {}
     for d in trace.symbols:
         shape = given[d.input].shape
@@ -249,12 +250,13 @@ def mismatch_message(trace: Trace, given: Sequence[Leaf]) -> str:
             lines.append(f"Argument '{was.path}' compiled with {was} and called with {now}")
     if lines:
         head = "Argument types differ from the types for which this computation was compiled. The mismatches are:\n"
-        return head + "\n".join(lines)
+        return ShapeError, head + "\n".join(lines)
     broken = [g for g in trace.guards() if (g.cond.lhs.free | g.cond.rhs.free) <= env.keys() and not holds(g.cond, env)]
     sizes = ", ".join(f"{n} = {v}" for n, v in env.items())
-    return "\n".join(
-        f"{trace.name} was compiled for sizes with {g.cond}, and called with {sizes}. {g.where}".rstrip() for g in broken
+    text = "\n".join(
+        f"{trace.name} was compiled for sizes with {g.cond}, and called with {sizes}: {g.broken(env)}" for g in broken
     )
+    return next((g.error for g in broken if g.error is not None), ShapeError), text
 
 
 # -- a compiled trace at work

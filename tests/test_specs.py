@@ -185,3 +185,27 @@ def test_guards_are_in_the_users_words():
     c = Contract(("b, s",), ("s <= 512", "b % 8 == 0"))
     assert [(g.kind, str(g.cond)) for g in c.guards(frozenset("bs"))] == [("contract", "s <= 512"), ("contract", "b % 8 == 0")]
     assert [str(g.cond) for g in c.guards(frozenset("b"))] == ["b % 8 == 0"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "named"),
+    [
+        (["n <= 3", "n >= 5"], "'n <= 3', 'n >= 5' together"),
+        (["m <= 9", "n % 32 == 0", "1 <= n <= 31"], "'n % 32 == 0', '1 <= n <= 31' together"),
+        (["n == 2*m", "n % 2 == 1"], "'n == 2[*]m', 'n % 2 == 1' together"),
+        (["n < 0"], "'n < 0'$"),
+    ],
+)
+def test_constraints_that_cannot_be_met(constraints, named):
+    with pytest.raises(SpecError, match=named):
+        Contract(("n, m",), constraints)
+    Contract(("n, m",), ["n*m == 7", "n % 2 == 0"])  # not proved to be impossible
+
+
+@pytest.mark.parametrize("text", ["n <= 99999999999999999999999999", "n // (10**20) == 0", "n != 2**63"])
+def test_integers_beyond_63_bits(text):
+    with pytest.raises(SpecError, match="63 bits"):
+        Contract(("n",), text)
+    with pytest.raises(SpecError, match="63 bits"):
+        Contract(("n + 9223372036854775808",))
+    Contract(("n",), f"n <= {2**63 - 1}")

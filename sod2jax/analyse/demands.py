@@ -1,34 +1,48 @@
-"""What eqns demand of sizes and JAX did not check while tracing: turned into guards.
+"""What eqns demand of sizes (`ops.demands`): proved, or turned into guards.
 
-JAX checks a reshape's element count, for one, only where all sizes are constant. Every equality that a primitive's `solve` rule
-states and the facts do not imply is demanded here: a call that breaks it gets the error, never a wrong result.
+* JAX checks much of it while tracing, but not all: a reshape's element count only where all sizes are constant. Here every
+  demand of every eqn is looked at, at every depth: a demand in the body of a loop or branch is one of the call, taken or not.
+* What the facts do not imply is a guard of the version: a call that breaks it gets the error, never a wrong result.
 """
 
 from __future__ import annotations
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr
 
-from sod2jax import compat, ops
+from sod2jax import compat
 from sod2jax.errors import ShapeError
-from sod2jax.ir.dims import Scope, expr_of
+from sod2jax.ir.dims import Scope
+from sod2jax.ir.program import Cond
+from sod2jax.ops import demands
 
 
 def demand(jaxpr: Jaxpr, scope: Scope) -> None:
-    """Guards for the eqns of `jaxpr` and of the calls in it. ShapeError where the sizes at hand break a demand."""
-    for eqn in jaxpr.eqns:
-        record = ops.of(eqn.primitive)
-        if record is None:
-            continue
-        if record.inner is not None:
-            inner = eqn.params[record.inner]
-            demand(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner, scope)
-        elif record.solve is not None:
-            outs = tuple(tuple(map(expr_of, v.aval.shape)) for v in eqn.outvars)
-            ins = tuple(() if isinstance(v, Literal) else tuple(map(expr_of, v.aval.shape)) for v in eqn.invars)
-            for lhs, rhs in record.solve(outs, ins, **eqn.params):
-                if lhs is not rhs and (lhs.free or rhs.free) and not scope.box.known_eq(lhs, rhs):
-                    where = compat.user_line(eqn)
-                    try:
-                        scope.require(lhs, "==", rhs, f"{eqn.primitive.name} needs {lhs} == {rhs}", where)
-                    except ValueError as error:
-                        raise ShapeError(str(error)) from None
+    """Guards for the eqns of `jaxpr` and of all jaxprs in it. ShapeError where the sizes at hand break a demand."""
+    _Walk(scope).enter(jaxpr)
+
+
+class _Walk:
+    def __init__(self, scope: Scope):
+        self.scope = scope
+        self.met: set[Cond] = set()
+        self.seen: dict[int, Jaxpr] = {}  # JAX shares the body of a function among its calls
+
+    def enter(self, jaxpr: Jaxpr) -> None:
+        if id(jaxpr) in self.seen:
+            return
+        self.seen[id(jaxpr)] = jaxpr
+        for eqn in jaxpr.eqns:
+            for cond in demands.demanded(eqn):
+                if cond not in self.met:
+                    self.met.add(cond)
+                    self.require(cond, eqn)
+            for body in demands.bodies(eqn):
+                self.enter(body)
+
+    def require(self, cond: Cond, eqn) -> None:
+        if self.scope.box.decide(cond):
+            return
+        try:
+            self.scope.require(cond.lhs, cond.op, cond.rhs, f"{eqn.primitive.name} needs {cond}", compat.user_line(eqn))
+        except ValueError as error:
+            raise ShapeError(str(error)) from None

@@ -40,6 +40,7 @@ class Box:
 
     def __init__(self, ranges: Mapping[str, tuple[Bound, Bound]] | None = None, facts=()):
         self._parent: Box | None = None
+        self.scope = None  # the `ir.dims.Scope` whose sizes this box knows
         self._work = _Work()
         self._lowers: dict[str, list[Expr]] = {}
         self._uppers: dict[str, list[Expr]] = {}
@@ -78,6 +79,7 @@ class Box:
             raise ValueError(f"{', '.join(sorted(again))} already has a range in this box")
         child = object.__new__(Box)
         child._parent = self
+        child.scope = self.scope
         child._work = self._work
         child._own = frozenset(ranges)
         child._lowers, child._uppers, child._rank = dict(self._lowers), dict(self._uppers), dict(self._rank)

@@ -272,15 +272,15 @@ def _(*, dim):
 class Scope:
     """The symbols of one trace: what is known of them (`box`), their sizes in the call at hand, and what was decided by those.
 
-    `guards` are the decisions of the trace, `requirements` what `require` asked for. `units` are sizes that were 1 or 0 in the
+    `guards` are the decisions of the trace, and what `require` asked for. `units` are sizes that were 1 or 0 in the
     call at hand when JAX asked and got a no: if the trace fails, fixing these is worth a try.
     """
 
     def __init__(self, symbols: dict[str, tuple[Bound, Bound]] | None = None, facts=(), hints: dict[str, int] | None = None):
         self.box = Box(symbols, facts)
+        self.box.scope = self
         self.hints: dict[str, int] = dict(hints or {})
         self.guards: list[Guard] = []
-        self.requirements: list[Guard] = []
         self.units: dict[Expr, int] = {}
         self._dims: dict[Expr, Dim] = {}
         self._facts_of_guards: set[int] = set()
@@ -329,8 +329,8 @@ class Scope:
     def require(self, lhs, op: str, rhs, message: str = "", where: str = "") -> None:
         """Demand `lhs op rhs`: nothing if it is known, ValueError if it fails always or at the sizes at hand.
 
-        Else it is a guard where the sizes at hand fulfil it (sizes that do not will come here again and get the error), and a
-        requirement, checked at run time, where there are none.
+        Else it is a guard: sizes that break it come here again and get the error, or are refused by what was compiled without
+        sizes at hand.
         """
         cond = reduced(Cond(expr_of(lhs), op, expr_of(rhs)))
         left, right = self.hint(cond.lhs), self.hint(cond.rhs)
@@ -341,10 +341,7 @@ class Scope:
         if self.box.prove(cond):
             return
         text = f"{message or f'{cond} must hold'} (now {{lhs}} and {{rhs}})"
-        if hinted:
-            self.guards.append(Guard(cond, "version", text, where))
-        else:
-            self.requirements.append(Guard(cond, "check", text, where))
+        self.guards.append(Guard(cond, "version", text, where))
         self._assume(cond)
 
     def _assume(self, cond: Cond) -> None:
@@ -432,13 +429,19 @@ class Scope:
     def minimal_guards(self) -> list[Guard]:
         """The guards that neither the constraints nor the other guards imply."""
         given = [f for f in self.box.facts if id(f) not in self._facts_of_guards]
-        given += [g.cond for g in self.requirements]
         kept = list(self.guards)
         for g in self.guards:
             others = [o.cond for o in kept if o is not g]
             if Box(self.box.declared, [*given, *others]).prove(g.cond):
                 kept.remove(g)
         return kept
+
+
+def scope_of(box: Box) -> Scope:
+    """The scope whose sizes `box` knows."""
+    if box.scope is None:
+        raise ValueError("this box belongs to no scope, so that an expression over its symbols cannot be a size in a jaxpr")
+    return box.scope
 
 
 def negation(cond: Cond) -> Cond:

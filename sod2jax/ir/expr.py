@@ -83,7 +83,7 @@ def from_ast(node: ast.expr) -> Expr:
             return -from_ast(x)
         case ast.UnaryOp(op=ast.UAdd(), operand=x):
             return from_ast(x)
-        case ast.BinOp(op=ast.Pow(), left=x, right=ast.Constant(value=int() as n)):
+        case ast.BinOp(op=ast.Pow(), left=x, right=ast.Constant(value=int() as n)) if 0 <= n <= 1000:
             return from_ast(x) ** n
         case ast.BinOp(op=op, left=x, right=y) if type(op) in _BINARY:
             return _BINARY[type(op)](from_ast(x), from_ast(y))

@@ -1,6 +1,7 @@
 """Proof in Presburger arithmetic (islpy), for what ranges cannot decide.
 
-* `implied(box, cond)`: the facts of the box together with `not cond` have no integer solution.
+* `implied(box, cond)`: the facts of the box together with `not cond` have no integer solution. `contradictory(box)`: nor have the
+  facts alone.
 * `//` and `%` by constants, min and max are Presburger's own. A product of symbols, or a division by one, becomes a fresh
   variable with its bounds, and for a division with its defining inequalities. So proofs stay sound; some are missed.
 * The solver gets a budget of operations; beyond it the answer is False, "cannot tell".
@@ -24,6 +25,12 @@ def implied(box, cond: Cond) -> bool:
     system = _System(box)
     goal = system.text(Cond(box.simplify(cond.lhs), cond.op, box.simplify(cond.rhs)), _NEGATED)
     return system.empty(goal)
+
+
+def contradictory(box) -> bool:
+    """Whether no integers fulfil the facts of `box`; False where that stays open."""
+    system = _System(box)
+    return system.empty(" and ".join(["0 = 0", *(system.text(f) for f in box.facts if f.op in _PLAIN)]))
 
 
 class _System:

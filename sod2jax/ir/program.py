@@ -42,6 +42,15 @@ class Guard:
     kind: str  # "contract" | "version" | "check"
     message: str  # the rule in the user's words; {lhs} and {rhs} are filled with the values
     where: str = ""  # the user's source line, if known
+    error: type[Exception] | None = None  # what JAX raises where it is broken, if another version would not do, either
+
+    def broken(self, env: dict[str, int]) -> str:
+        """What to say where the sizes `env` break it."""
+        values = {"lhs": str(self.cond.lhs.eval(env)), "rhs": str(self.cond.rhs.eval(env))}
+        text = self.message or f"{self.cond} must hold"
+        for name, value in values.items():
+            text = text.replace("{" + name + "}", value)
+        return f"{text} at {self.where}" if self.where else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from enum import Enum
 from typing import Protocol
 
 import numpy as np
+from jax.extend.core import Var
 
 from sod2jax.ir.expr import Expr
 from sod2jax.ir.loops import Value
@@ -165,8 +166,9 @@ class OpDef:
         return self.pull is None and any(rule is not None for rule in (self.nest, self.extern, self.host, self.control))
 
     def overwritten(self, eqn) -> Table[int, int]:
-        """`overwrites` of an eqn."""
-        return self.overwrites(eqn) if callable(self.overwrites) else self.overwrites or {}
+        """`overwrites` of an eqn. With `spares`, without operands that are literals: nothing has their memory."""
+        found = self.overwrites(eqn) if callable(self.overwrites) else self.overwrites or {}
+        return {out: k for out, k in found.items() if isinstance(eqn.invars[k], Var)} if self.spares else found
 
 
 OPS: dict[object, OpDef] = {}

@@ -18,7 +18,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Va
 
 from sod2jax.compat import ShapedArray
 from sod2jax.ir.box import Box
-from sod2jax.ir.dims import Dim, Scope, expr_of
+from sod2jax.ir.dims import Dim, expr_of, scope_of
 from sod2jax.ir.expr import Expr
 from sod2jax.rewrite.positions import Reader
 
@@ -43,7 +43,6 @@ class Context:
         self._current: JaxprEqn | None = None
         self._outputs = {v for v in closed.jaxpr.outvars if isinstance(v, Var)}
         self._closed = closed
-        self._scope: Scope | None = None
 
     # -- what rules ask
 
@@ -113,11 +112,7 @@ class Context:
     def dim(self, size) -> int | Dim:
         """An expression as JAX wants it in a shape or a param."""
         expr = self.box.simplify(expr_of(size))
-        if expr.value is not None:
-            return expr.value
-        if self._scope is None:
-            self._scope = _scope(self._closed.jaxpr)
-        return self._scope.dim(expr)
+        return expr.value if expr.value is not None else scope_of(self.box).dim(expr)
 
     # -- the interpreter
 
@@ -165,12 +160,6 @@ class Context:
 def rewrite(closed: ClosedJaxpr, rules: Rules, box: Box) -> ClosedJaxpr:
     """`closed` with `rules` applied to every eqn."""
     return Context(closed, rules, box).run()
-
-
-def _scope(jaxpr: Jaxpr) -> Scope:
-    """The scope of the sizes in `jaxpr`."""
-    variables = [*jaxpr.invars, *(v for eqn in jaxpr.eqns for v in eqn.outvars)]
-    return next(size.scope for v in variables for size in getattr(v.aval, "shape", ()) if isinstance(size, Dim))
 
 
 def weak_type(atom: Atom) -> bool:

@@ -47,3 +47,24 @@ def test_end_to_end():
         f(jnp.ones((7, 4)))
     assert f(jnp.ones((8, 4))).shape == (4, 2, 4)
     assert f.cache_info().compiles == 1
+
+
+def test_bodies_are_entered():
+    def scanned(x):
+        return jax.lax.scan(lambda c, r: (c + halves(x).sum() + r.sum(), None), 0.0, x)[0]
+
+    def branched(x):
+        return jax.lax.cond(
+            x.sum() > 0, lambda: jax.lax.scan(lambda c, _: (c + halves(x).sum(), None), 0.0, None, 3)[0], lambda: 0.0
+        )
+
+    for f in (scanned, branched, lambda x: jax.lax.fori_loop(0, 3, lambda i, c: c + halves(x).sum(), 0.0)):
+        (guard,) = trace(f, 6).minimal_guards()
+        assert "reshape needs" in guard.message
+        with pytest.raises(sod2.errors.ShapeError, match=r"now 6 and 7.*test_demands.py"):
+            trace(f, 7)
+
+
+def test_without_hints_it_is_a_guard_too():
+    (guard,) = trace(halves, None).minimal_guards()
+    assert guard.kind == "version"

@@ -193,3 +193,11 @@ def test_ctrl_c_interrupts_an_endless_loop():
     with pytest.raises(KeyboardInterrupt):
         jax.block_until_ready(f(np.int32(3)))
     timer.join()
+
+
+def test_numbers_among_the_operands_of_a_branch():
+    f = lambda x, i: lax.cond(i > 0, lambda v, y: (v, jnp.sort(y)), lambda v, y: (v + 1, y), 1.0, x)
+    g = sod2.jit(f, shapes=("n", None))
+    for i in (1, 0):
+        for mine, theirs in zip(g(jnp.arange(3.0)[::-1], i), f(jnp.arange(3.0)[::-1], i), strict=True):
+            np.testing.assert_array_equal(mine, theirs)

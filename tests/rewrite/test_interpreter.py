@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend.core import primitives as p
 
+import sod2jax as sod2
 from sod2jax import compat
 from sod2jax.ir.box import Box
 from sod2jax.ir.dims import Scope
@@ -68,3 +70,15 @@ def test_sizes_come_back_as_dims_of_the_trace():
     rewrite(before, rules, s.scope.box)
     assert found == [(2 * s, 3)]
     assert type(found[0][1]) is int
+
+
+def test_a_size_in_a_body_without_symbolic_arrays():
+    """The scope of new sizes is the box's, not that of some array in the jaxpr."""
+
+    def f(x, s):
+        step = lambda s, _: (lax.fori_loop(0, x.shape[0], lambda i, z: z * 0.5, s), None)
+        return lax.scan(step, s, None, length=3)[0]
+
+    g = sod2.jit(f, shapes=("n", None))
+    for n in (4, 1, 0):
+        np.testing.assert_array_equal(g(jnp.ones(n), jnp.ones(3)), np.full(3, 0.5 ** (3 * n), np.float32))

@@ -27,6 +27,8 @@ from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
 from jax._src.lax import convolution as _convolution
 from jax._src.lax import lax as _lax
+from jax._src.numpy import array_constructors as _array_constructors
+from jax._src.numpy import indexing as _indexing
 from jax._src.random import core as _random
 from jax._src.random import prng as _prng
 from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
@@ -307,6 +309,18 @@ def register_dim_type(cls: type) -> None:
         return _lax.convert_element_type(value, _dtypes.dtype(example)) if type(value) is cls else constant(example, value)
 
     _lax._const = const
+
+    # An index that is a size (`x[n - 1]`) is one that JAX finds out as it runs: clamped or dropped as a Python int is.
+    parse = _indexing.NDIndexer.from_raw_indices.__func__
+
+    def from_raw_indices(kind, indices, shape):
+        if type(indices) is cls:
+            indices = _array_constructors.asarray(indices)
+        elif type(indices) is tuple and any(type(i) is cls for i in indices):
+            indices = tuple(_array_constructors.asarray(i) if type(i) is cls else i for i in indices)
+        return parse(kind, indices, shape)
+
+    _indexing.NDIndexer.from_raw_indices = classmethod(from_raw_indices)
 
 
 def dim_value_aval():

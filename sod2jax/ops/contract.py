@@ -17,7 +17,7 @@ from jax.extend.core import primitives as p
 
 from sod2jax import compat
 from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import Expr, const, floordiv, mod
+from sod2jax.ir.expr import Expr, const, exact_quotient, floordiv, mod
 from sod2jax.ops import values
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
@@ -124,29 +124,37 @@ def conv_axes(dimension_numbers):
     return [(spec[0], spec[1], tuple(spec[2:])) for spec in (d.lhs_spec, d.rhs_spec, d.out_spec)]
 
 
+def features_per_group(features: Expr, groups: Expr) -> Expr:
+    """Demanded to be a whole number; exact where `groups` (of a batched convolution, its batch) is a factor."""
+    quotient = exact_quotient(features, groups)
+    return floordiv(features, groups) if quotient is None else quotient
+
+
 def conv_map(out, x, y, *, dimension_numbers, window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count,
              batch_group_count, **_):  # fmt: skip
     """Batch-reduce over the window: no im2col. None where the template does not apply as the eqn stands (rewriting brings padding
     and lhs dilation into the operand; grouped batches are folded plainly)."""
-    plain = all(tuple(pad) == (0, 0) for pad in padding) and all(d == 1 for d in lhs_dilation) and batch_group_count == 1
-    if not plain:
+    fixed = [expr_of(n) for pads in padding for n in pads], [expr_of(n) for n in (*lhs_dilation, batch_group_count)]
+    if not (all(n.value == 0 for n in fixed[0]) and all(n.value == 1 for n in fixed[1])):
         return None
-    rank, groups = len(x), feature_group_count
+    rank, groups = len(x), expr_of(feature_group_count)
     (xn, xc, xs), (yo, yi, ys), (on, oc, os_) = conv_axes(dimension_numbers)
-    per_group = floordiv(y[yo], const(groups))
-    grouped = (const(groups),) if groups > 1 else ()
+    per_group = features_per_group(y[yo], groups)
+    grouped = (groups,) if groups.value != 1 else ()
+    strides, dilations = map(expr_of, window_strides), map(expr_of, rhs_dilation)
+    steps = list(zip(strides, dilations, strict=True))
 
     def lhs(batch, m, k):
-        spatial = [i * s + w * d for i, w, s, d in zip(m[1:], k[:-1], window_strides, rhs_dilation, strict=True)]
-        channel = k[-1] + batch[0] * y[yi] if groups > 1 else k[-1]
+        spatial = [i * s + w * d for i, w, (s, d) in zip(m[1:], k[:-1], steps, strict=True)]
+        channel = k[-1] + batch[0] * y[yi] if grouped else k[-1]
         return place(rank, ((xn,), m[:1]), ((xc,), (channel,)), (xs, spatial))
 
     def rhs(batch, k, n):
-        feature = n[0] + batch[0] * per_group if groups > 1 else n[0]
+        feature = n[0] + batch[0] * per_group if grouped else n[0]
         return place(rank, ((yo,), (feature,)), ((yi,), k[-1:]), (ys, k[:-1]))
 
     def at(batch, m, n):
-        feature = n[0] + batch[0] * per_group if groups > 1 else n[0]
+        feature = n[0] + batch[0] * per_group if grouped else n[0]
         return place(rank, ((on,), m[:1]), ((oc,), (feature,)), (os_, m[1:]))
 
     return ContractionMap(
@@ -166,14 +174,13 @@ def conv_general_dilated(b, out, index, x, y, *, dimension_numbers, window_strid
     rank = len(x.shape)
     (xn, xc, xs), (yo, yi, ys), (on, oc, os_) = conv_axes(dimension_numbers)
     feature, row = index[oc], index[on]
-    if feature_group_count > 1:
-        group = b.simplify(floordiv(feature, floordiv(y.shape[yo], const(feature_group_count))))
-        channels = group * y.shape[yi]
-    else:
-        channels = const(0)
-    if batch_group_count > 1:
-        group = b.simplify(floordiv(feature, floordiv(y.shape[yo], const(batch_group_count))))
-        row = row + group * floordiv(x.shape[xn], const(batch_group_count))
+    groups, batch_groups = expr_of(feature_group_count), expr_of(batch_group_count)
+    channels = const(0)
+    if groups.value != 1:
+        channels = b.simplify(floordiv(feature, features_per_group(y.shape[yo], groups))) * y.shape[yi]
+    if batch_groups.value != 1:
+        group = b.simplify(floordiv(feature, features_per_group(y.shape[yo], batch_groups)))
+        row = row + group * features_per_group(x.shape[xn], batch_groups)
 
     def factors(k):
         spatial, inside = [], None
@@ -184,12 +191,12 @@ def conv_general_dilated(b, out, index, x, y, *, dimension_numbers, window_strid
             inside = cond if inside is None else b.op("and", inside, cond, dtype=BOOL)
 
         for j, axis in enumerate(xs):
-            (low, high), hole = padding[j], lhs_dilation[j]
-            at = b.simplify(index[os_[j]] * window_strides[j] + k[j] * rhs_dilation[j] - expr_of(low))
-            if hole != 1:
-                require("eq", mod(at, const(hole)), const(0))
-                at = b.simplify(floordiv(at, const(hole)))
-            if (low, high) != (0, 0):
+            (low, high), hole = map(expr_of, padding[j]), expr_of(lhs_dilation[j])
+            at = b.simplify(index[os_[j]] * expr_of(window_strides[j]) + k[j] * expr_of(rhs_dilation[j]) - low)
+            if hole.value != 1:
+                require("eq", mod(at, hole), const(0))
+                at = b.simplify(floordiv(at, hole))
+            if low.value != 0 or high.value != 0:
                 require("ge", at, const(0))
                 require("lt", at, x.shape[axis])
             spatial.append(at)

@@ -123,8 +123,8 @@ def conv_general_dilated(outs, ins, *, dimension_numbers, feature_group_count, b
     """Batch, features and groups; spatial sizes are the aval's: a window wider than its operand gives 0, not less."""
     d = dimension_numbers
     (x, y), out = ins, outs[0]
-    yield x[d.lhs_spec[0]], out[d.out_spec[0]] * batch_group_count
-    yield x[d.lhs_spec[1]], y[d.rhs_spec[1]] * feature_group_count
+    yield x[d.lhs_spec[0]], out[d.out_spec[0]] * expr_of(batch_group_count)
+    yield x[d.lhs_spec[1]], y[d.rhs_spec[1]] * expr_of(feature_group_count)
     yield out[d.out_spec[1]], y[d.rhs_spec[0]]
 
 

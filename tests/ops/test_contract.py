@@ -1,5 +1,8 @@
 """dot_general of every dimension numbering and convolutions of every shape, through the template and through plain folds."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -151,3 +154,30 @@ def test_convolutions_of_other_dtypes(agrees, dtype):
         return conv(x.astype(dtype), w.astype(dtype))
 
     agrees(f, ("b, h, w, 3", "3, 3, 3, 5"), [{"b": 1, "h": 5, "w": 6}, {"b": 2, "h": 1, "w": 3}], rtol=2e-2, atol=0.1)
+
+
+def conv_nhwc(x, w, **groups):
+    return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), **groups)
+
+
+def squared_error(w, x):
+    return (jnp.tanh(conv_nhwc(x[None], w)) ** 2).sum()
+
+
+@pytest.mark.parametrize(
+    ("f", "shapes", "sizes"),
+    [
+        (jax.vmap(lambda x, w: conv_nhwc(x[None], w)), ("b, 6, 5, 3", "b, 3, 3, 3, 4"), ("b653", "b3334")),
+        (jax.vmap(conv_nhwc, (None, 0)), ("2, 6, 5, 3", "b, 3, 3, 3, 4"), ("2653", "b3334")),
+        (jax.vmap(partial(conv_nhwc, batch_group_count=2)), ("b, 4, 6, 5, 3", "b, 3, 3, 3, 6"), ("b4653", "b3336")),
+        (jax.vmap(jax.grad(squared_error), (None, 0)), (None, "b, 6, 5, 3"), ("3334", "b653")),  # gradients per example
+        (lambda x, w: conv_nhwc(x, w, feature_group_count=x.shape[-1]), ("1, 6, 5, b", "3, 3, 1, b"), ("165b", "331b")),
+        (lambda x, w: conv_nhwc(x, w, batch_group_count=x.shape[0]), ("b, 6, 5, 3", "3, 3, 3, b"), ("b653", "333b")),
+    ],
+)
+def test_groups_of_a_convolution_may_be_a_size(f, shapes, sizes):
+    g, rng = sod2.jit(f, shapes=shapes, compiler_options={"islands": False}), np.random.default_rng(0)
+    for b in (3, 2, 5, 1):  # JAX asks whether batch groups are more than one
+        assert g.cache_info().compiles <= 1
+        xs = [rng.standard_normal([b if n == "b" else int(n) for n in size]).astype(np.float32) for size in sizes]
+        np.testing.assert_allclose(g(*xs), jax.jit(f)(*xs), rtol=1e-4, atol=1e-4)

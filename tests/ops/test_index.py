@@ -146,3 +146,39 @@ def test_a_cache_in_a_loop_is_updated_in_place():
     (loop,) = (step for step in walk(program.steps) if isinstance(step, Loop))
     assert not loop.swaps
     assert all("m" not in step.work.free for step in loop.body)
+
+
+BY_A_SIZE = {
+    "last": lambda x: x[x.shape[0] - 1],
+    "first from the end": lambda x: x[-x.shape[0]],
+    "beyond": lambda x: x[x.shape[0]],
+    "before": lambda x: x[-x.shape[0] - 1],
+    "column": lambda x: x[:, x.shape[1] // 2],
+    "element": lambda x: x[x.shape[0] - 1, x.shape[1] - 1],
+    "with a slice": lambda x: x[x.shape[0] - 1, ::2],
+    "with an array": lambda x: x[x.shape[0] // 2, jnp.array([0, 1])],
+    "set": lambda x: x.at[x.shape[0] - 1].set(5.0),
+    "set beyond": lambda x: x.at[x.shape[0]].set(5.0),
+    "fill": lambda x: x.at[x.shape[0]].get(mode="fill", fill_value=7.0),
+    "dynamic_index": lambda x: lax.dynamic_index_in_dim(x, -x.shape[0]),
+    "dynamic_update_index": lambda x: lax.dynamic_update_index_in_dim(x, jnp.zeros(x.shape[1]), x.shape[0] - 1, 0),
+    "take": lambda x: jnp.take(x, x.shape[0], axis=0),
+    "in scan": lambda x: lax.scan(lambda c, r: (c + r[r.shape[0] - 1], r[-r.shape[0]]), 0.0, x),
+    "gradient": jax.grad(lambda x: (x[x.shape[0] - 1] ** 2).sum()),
+}
+
+
+@pytest.mark.parametrize("f", BY_A_SIZE.values(), ids=BY_A_SIZE)
+def test_an_index_may_be_a_size(f):
+    g = sod2.jit(f, shapes=("n, m",))
+    for n, m in ((3, 4), (5, 2), (1, 3), (4, 4)):
+        x = np.arange(n * m, dtype=np.float32).reshape(n, m)
+        jax.tree.map(np.testing.assert_array_equal, g(x), jax.jit(f)(x))
+    assert g.cache_info().compiles == 1
+
+
+def test_the_last_of_nothing():
+    g = sod2.jit(lambda x: x[x.shape[0] - 1], shapes=("n, 2",))
+    g(np.ones((3, 2), np.float32))
+    with pytest.raises(IndexError, match="out of bounds"):
+        g(np.ones((0, 2), np.float32))

@@ -13,7 +13,7 @@ from jax.extend.core import primitives as p
 
 from sod2jax import compat
 from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import const, floordiv
+from sod2jax.ir.expr import const, exact_quotient, floordiv
 from sod2jax.ops.rewrites.simplify import padded, padded_size, reshape_to, sliced, transposed
 
 
@@ -24,14 +24,14 @@ def conv_general_dilated(cx, eqn):
     inner = range(1, rank - 1)
     canonical = lax.ConvDimensionNumbers((0, rank - 1, *inner), (rank - 1, rank - 2, *range(spatial)), (0, rank - 1, *inner))
     padding = [tuple(map(expr_of, pair)) for pair in params["padding"]]
-    holes = [step - 1 for step in params["lhs_dilation"]]
-    pads = any(holes) or any(size.value != 0 for pair in padding for size in pair)
-    groups = params["batch_group_count"]
-    if d == canonical and not pads and groups == 1:
+    holes = [expr_of(step) - 1 for step in params["lhs_dilation"]]
+    pads = any(size.value != 0 for size in (*holes, *(size for pair in padding for size in pair)))
+    groups = expr_of(params["batch_group_count"])
+    if d == canonical and not pads and groups.value == 1:
         return None
     x = transposed(cx, x, (d.lhs_spec[0], *d.lhs_spec[2:], d.lhs_spec[1]))
     y = transposed(cx, y, (*d.rhs_spec[2:], d.rhs_spec[1], d.rhs_spec[0]))
-    if groups > 1:
+    if groups.value != 1:
         x = batch_groups_to_features(cx, x, groups)
     if pads:
         config = [(0, 0, 0), *((low, high, hole) for (low, high), hole in zip(padding, holes, strict=True)), (0, 0, 0)]
@@ -43,7 +43,7 @@ def conv_general_dilated(cx, eqn):
         "dimension_numbers": canonical,
         "padding": ((0, 0),) * spatial,
         "lhs_dilation": (1,) * spatial,
-        "feature_group_count": params["feature_group_count"] * groups,
+        "feature_group_count": cx.dim(expr_of(params["feature_group_count"]) * groups),
         "batch_group_count": 1,
     }
     result = cx.emit(p.conv_general_dilated_p, [x, y], shape, out.dtype, **{**params, **changed})
@@ -53,8 +53,9 @@ def conv_general_dilated(cx, eqn):
 def batch_groups_to_features(cx, x, groups):
     """[g*n, ..., c] -> [n, ..., g*c]: the groups of rows that batch_group_count pairs with groups of features."""
     rows, *middle, channels = x.aval.shape
-    per_group = cx.dim(floordiv(expr_of(rows), const(groups)))
-    x = reshape_to(cx, x, [groups, per_group, *middle, channels])
+    per_group = exact_quotient(expr_of(rows), groups)
+    per_group = cx.dim(floordiv(expr_of(rows), groups) if per_group is None else per_group)
+    x = reshape_to(cx, x, [cx.dim(groups), per_group, *middle, channels])
     axes = range(2, 2 + len(middle))
     x = transposed(cx, x, [1, *axes, 0, 2 + len(middle)])
     return reshape_to(cx, x, [per_group, *middle, cx.dim(expr_of(channels) * groups)])

@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from jax import lax
 from jax._src import api_util as _api_util
 from jax._src import config as _config
 from jax._src import core as _core
@@ -32,6 +31,7 @@ from jax._src.numpy import indexing as _indexing
 from jax._src.random import core as _random
 from jax._src.random import prng as _prng
 from jaxlib import _jax  # the C++ side of jax.Array: no public name hands memory over without a copy and a Python frame
+from jaxlib import weakref_lru_cache as _memos
 from jaxlib import xla_client as _xla_client
 
 # Frames of this package are not the user's: JAX's source lines and filtered tracebacks skip them.
@@ -282,10 +282,8 @@ def tree_mismatch_message(given, compiled) -> str:
 
 # -- symbolic sizes
 
-IDLE = {"_get_sharding_for_varying_out_shape", "_index_to_gather", "broadcast_batcher"}
-IDLE |= {f.__name__ for f in (lax.broadcast_in_dim, lax.reshape)}
-"""Functions of JAX in which "not equal" is never wrong: equality matters to arrays on several devices only, or would only save an
-eqn. That which is bound then demands the equality that it needs by itself."""
+MEMOS = (type(functools.lru_cache(len)), _jax.PjitFunction, *(t for t in vars(_memos).values() if isinstance(t, type)))
+"""Types of the functions that keep earlier results by their arguments. To them "not equal" only means to compute once more."""
 
 
 def register_dim_type(cls: type) -> None:

@@ -34,8 +34,14 @@ class Executable:
         self.traced = traced
         self.compile_seconds: dict[str, float] = {}
         self.target = targets.named(options.cpu) if options.cpu else targets.host()
-        disable = options.disable
-        box = traced.scope.box
+        with traced.scope.opened():  # rules that trace JAX functions ask questions, too
+            self.program = self._plan(traced, options)
+        if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
+            with self._timed("check"):
+                check.check(self.program, samples=20)
+
+    def _plan(self, traced: Traced, options: Options) -> Program:
+        disable, box = options.disable, traced.scope.box
         with self._timed("demand"):
             demand(traced.closed_jaxpr.jaxpr, traced.scope)
         with self._timed("rewrite"):
@@ -47,10 +53,7 @@ class Executable:
             inputs = [Input(x.path, x.dtype, tuple(map(as_expr, x.shape))) for x in (leaf.stored for leaf in traced.inputs)]
             donated = [i for i, x in enumerate(traced.inputs) if x.donated]
             rest = {"donated": donated, "symbols": traced.symbols, "guards": traced.guards(), "bounds": traced.bounds}
-            self.program: Program = assemble(traced.name, lowering, inputs, samples(traced), disable, **rest)
-        if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
-            with self._timed("check"):
-                check.check(self.program, samples=20)
+            return assemble(traced.name, lowering, inputs, samples(traced), disable, **rest)
 
     @cached_property
     def runtime(self) -> binding.Program:

@@ -132,7 +132,8 @@ def _first_that_traces(scope: Scope, run: Callable, signature: Signature):
         hints = signature.hints
         empty = {sym(name): 0 for name, size in hints.items() if size == 0}
         attempts = []
-        if hints and any(scope.box.lower(sym(name)) == 0 and size > 0 for name, size in hints.items()):
+        declared = _scope(signature).box  # without the guards of the trace that failed
+        if hints and any(declared.lower(sym(name)) == 0 and size > 0 for name, size in hints.items()):
             attempts.append(_scope(signature, {sym(name): 1 for name, size in hints.items() if size > 0}, "<="))
         if scope.units or empty:
             attempts.append(_scope(signature, scope.units | empty))
@@ -150,10 +151,11 @@ def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signat
         for shape, leaf in zip(signature.shapes, call.leaves, strict=True)
     ]
     args, kwargs = arguments.with_leaves(args, kwargs, call, structs)
-    fresh = _fresh(arguments.fun)
-    return jax.jit(fresh, static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames).trace(
-        *args, **kwargs
+    jitted = jax.jit(
+        _fresh(arguments.fun), static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames
     )
+    with scope.opened():
+        return jitted.trace(*args, **kwargs)
 
 
 def _scope(signature: Signature, assumed: Mapping[Expr, int] | None = None, op: str = "==") -> Scope:

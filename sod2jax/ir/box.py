@@ -47,6 +47,7 @@ class Box:
         self._rank: dict[str, int] = {}
         self.equal: dict[str, Expr] = {}
         self.divisors: dict[Expr, int] = {}  # n divides e
+        self.values: dict[Atom, Expr] = {}  # of quotients, remainders, minima and maxima that are constant here
         self.nonnegative: list[Expr] = []
         self.facts: list[Cond] = []
         self.declared: dict[str, tuple[Bound, Bound]] = {}
@@ -84,6 +85,7 @@ class Box:
         child._own = frozenset(ranges)
         child._lowers, child._uppers, child._rank = dict(self._lowers), dict(self._uppers), dict(self._rank)
         child.equal, child.divisors, child.nonnegative, child.facts = self.equal, self.divisors, self.nonnegative, self.facts
+        child.values = self.values
         child.declared = self.declared
         child.enter(ranges)
         return child
@@ -115,6 +117,11 @@ class Box:
                 p, n = m[0].args
                 self.divisors = {**self.divisors, p: math.lcm(n.value, self.divisors.get(p, 1))}
                 return
+        # An atom that is constant.
+        for atom in difference.atoms if len(difference.atoms) == 1 else ():
+            for value in (atom.expr - difference, atom.expr + difference):
+                if atom.args and value.value is not None:
+                    self.values = {**self.values, atom: value}
         # A symbol that can be solved for: the one that entered last goes.
         for name in sorted(difference.free, key=lambda n: self._rank.get(n, -1), reverse=True):
             solved = difference.linear({name})

@@ -3,25 +3,22 @@
 * A `Dim` is an `Expr` with a `Scope`. Of a size JAX asks only duck typing: arithmetic, comparison, max/min, a way to become an
   array (`dim_as_value_p`). Results that are constant are plain ints.
 * A comparison is decided by the normal form, then by ranges and facts, by proof (`Box.prove`), at last by the *hint* (the size in
-  the call at hand), and then a guard is recorded: a call that breaks it gets another version, never a wrong answer.
-* Who asks matters. JAX's broadcasting asks `d == 1` and is right with "no" for any d, since it then demands that the sizes be
-  equal: so for JAX's own frames 0 and 1 are not special and leave no guard, and two sizes that the hints tell apart just differ.
-  Everyone else's code gets an answer for the sizes at hand, and a guard. Our own passes, and the look-ups of JAX's caches, get
-  what is known, and no guard.
-* `range(d)`, `int(d)`, `float(d)` in user code fix d to its hint, under a guard. For JAX a Dim is never an index.
+  the call at hand), and then a guard is recorded: a call that breaks it gets another version, never a wrong answer. Without
+  hints a user's question is an error, and JAX's a check at run time.
+* The exceptions are call sites to which "no" is right whatever the truth is (`call_sites.SITES`), such as JAX's broadcasting: it
+  asks `d == 1`, and after a no it demands that the sizes be equal. Memos look their keys up by identity.
+* `range(d)`, `int(d)`, `float(d)`, `str(d)` and `hash(d)` in user code fix d to its hint, under a guard. For JAX a Dim is never an
+  index, and its text is for people.
 """
 
 from __future__ import annotations
 
-import dis
+import contextlib
 import math
 import numbers
 import operator
-import os
 import sys
-import sysconfig
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +26,13 @@ import numpy as np
 from jax.extend.core import Primitive
 
 from sod2jax import compat
-from sod2jax.ir import expr
+from sod2jax.ir import call_sites, expr
 from sod2jax.ir.box import Bound, Box
 from sod2jax.ir.expr import MOD, Expr, as_expr, const, exact_quotient, sym
 from sod2jax.ir.program import Cond, Guard
 
 _NEGATION = {"==": "!=", "!=": "==", "<=": "<", "<": "<="}  # of the last two, with the sides exchanged
+_COMPLEMENT = {">": "<=", ">=": "<"}
 _HOLDS = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, "<": operator.lt}
 
 
@@ -61,10 +59,15 @@ class Dim:
         return self.scope.hint(self.expr)
 
     def __repr__(self):
-        return str(self.expr)
+        return self.scope._text(self, sys._getframe(1))
+
+    def __format__(self, spec):
+        text = self.scope._text(self, sys._getframe(1))
+        return format(int(text) if text.isdigit() else text, spec)
 
     def __hash__(self):
-        return self._hash
+        frame = sys._getframe(1)
+        return self._hash if call_sites.in_memo(frame) or call_sites.by_us(frame) else self.scope._hashed(self, frame)
 
     def __copy__(self):
         return self
@@ -147,7 +150,7 @@ class Dim:
         scope = self.scope
         if type(other) is Dim:
             if other.scope is not scope:
-                raise ValueError(f"size {self} and size {other} belong to different traces")
+                raise ValueError(f"size {self.expr} and size {other.expr} belong to different traces")
             value = other.expr
         elif _is_int(other):
             value = const(int(other))
@@ -169,40 +172,31 @@ class Dim:
     # -- comparison
 
     def __eq__(self, other):
-        if self is other:
-            return True
-        if type(other) is not Dim and not _is_number(other):
-            return NotImplemented
-        return self.scope._compare(self, "==", other, sys._getframe(1))
+        return True if self is other else self._compare("==", other, sys._getframe(1))
 
     def __ne__(self, other):
-        if self is other:
-            return False
-        if type(other) is not Dim and not _is_number(other):
-            return NotImplemented
-        return not self.scope._compare(self, "==", other, sys._getframe(1))
+        out = self is other or self._compare("==", other, sys._getframe(1))
+        return out if out is NotImplemented else not out
 
     def __lt__(self, other):
-        return self._ordered("<", other, sys._getframe(1))
+        return self._compare("<", other, sys._getframe(1))
 
     def __le__(self, other):
-        return self._ordered("<=", other, sys._getframe(1))
+        return self._compare("<=", other, sys._getframe(1))
 
     def __gt__(self, other):
-        out = self._ordered("<=", other, sys._getframe(1))
-        return out if out is NotImplemented else not out
+        return self._compare(">", other, sys._getframe(1))
 
     def __ge__(self, other):
-        out = self._ordered("<", other, sys._getframe(1))
-        return out if out is NotImplemented else not out
-
-    def _ordered(self, op, other, frame):
-        if type(other) is not Dim and not _is_number(other):
-            return NotImplemented
-        return self.scope._compare(self, op, other, frame)
+        return self._compare(">=", other, sys._getframe(1))
 
     def __bool__(self):
-        return not self.scope._compare(self, "==", 0, sys._getframe(1))
+        return not self._compare("==", 0, sys._getframe(1))
+
+    def _compare(self, op: str, other, frame):
+        if type(other) is not Dim and not isinstance(other, (numbers.Number, np.number, np.bool_)):
+            return NotImplemented
+        return self.scope._compare(self, op, other, frame)
 
     # -- conversion
 
@@ -224,10 +218,6 @@ class Dim:
 
 def _is_int(x) -> bool:
     return isinstance(x, (int, np.integer))
-
-
-def _is_number(x) -> bool:
-    return isinstance(x, (int, float, np.integer, np.floating))
 
 
 def _as_value(x):
@@ -265,15 +255,16 @@ def _(*, dim):
 @dim_as_value_p.def_impl
 def _(*, dim):
     if isinstance(dim, Dim):
-        raise UndecidedDimension(f"the size {dim} has no value outside of a trace")
+        raise UndecidedDimension(f"the size {dim.expr} has no value outside of a trace")
     return jnp.asarray(dim)
 
 
 class Scope:
     """The symbols of one trace: what is known of them (`box`), their sizes in the call at hand, and what was decided by those.
 
-    `guards` are the decisions of the trace, and what `require` asked for. `units` are sizes that were 1 or 0 in the
-    call at hand when JAX asked and got a no: if the trace fails, fixing these is worth a try.
+    `guards` are the decisions of the trace, and what `require` asked for. `units` are sizes that were 1 or 0 in the call at hand
+    when JAX asked and got a no: if the trace fails, fixing these is worth a try. `waived` are the call sites that got a no without
+    a guard.
     """
 
     def __init__(self, symbols: dict[str, tuple[Bound, Bound]] | None = None, facts=(), hints: dict[str, int] | None = None):
@@ -282,10 +273,21 @@ class Scope:
         self.hints: dict[str, int] = dict(hints or {})
         self.guards: list[Guard] = []
         self.units: dict[Expr, int] = {}
+        self.waived: set[call_sites.Site] = set()
+        self._open = True
         self._dims: dict[Expr, Dim] = {}
         self._facts_of_guards: set[int] = set()
         self._hinted: dict[Expr, int | None] = {}
-        self._answers: dict[tuple[Expr, str, Expr, str], bool] = {}
+        self._answers: dict[Cond, bool] = {}
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Guards are taken within this block. After it, what is asked is proved, or an error."""
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
 
     # -- making sizes
 
@@ -347,84 +349,121 @@ class Scope:
     def _assume(self, cond: Cond) -> None:
         self.box.add_fact(cond)
         self._facts_of_guards.add(id(self.box.facts[-1]))
-        self._answers.clear()
 
     def _compare(self, a: Dim, op: str, b, frame) -> bool:
-        who = _asker(frame)
         if type(b) is Dim:
-            rhs = b.expr
             if b.scope is not self:
-                return False
+                if call_sites.in_memo(frame):
+                    return False
+                raise ValueError(f"size {a.expr} and size {b.expr} belong to different traces: a size must not leave its function")
+            rhs = b.expr
         elif _is_int(b):
             rhs = const(int(b))
-        elif not math.isfinite(b):
-            return op != "==" and b > 0
-        elif op == "==" and b != math.floor(b):
-            return False
-        else:  # n < 3.5 is n < 4, n <= 3.5 is n <= 3
-            rhs = const(math.ceil(b) if op == "<" else math.floor(b))
-        key = (a.expr, op, rhs, who)
-        answer = self._answers.get(key)
+        else:
+            found = _by_integer(op, b)
+            if isinstance(found, bool):
+                return found
+            op, rhs = found[0], const(found[1])
+        if op in (">", ">="):
+            return not self._ask(Cond(a.expr, _COMPLEMENT[op], rhs), frame)
+        return self._ask(Cond(a.expr, op, rhs), frame)
+
+    def _ask(self, cond: Cond, frame) -> bool:
+        cond = reduced(cond)
+        answer = self._answers.get(cond)
         if answer is None:
-            answer = self._answer(reduced(Cond(a.expr, op, rhs)), who, frame)
-            self._answers[key] = answer
+            answer = self.box.decide(cond)
+        if answer is None and cond.op == "==" and (call_sites.in_memo(frame) or self._waives(cond, frame)):
+            return False
+        if answer is None:
+            answer = self._decide(cond, frame)
+        self._answers[cond] = answer
         return answer
 
-    def _answer(self, cond: Cond, who: str, frame) -> bool:
-        decided = self.box.decide(cond)
-        if decided is not None:
-            return decided
-        left, right = self.hint(cond.lhs), self.hint(cond.rhs)
-        hinted = None if left is None or right is None else _HOLDS[cond.op](left, right)
-        equality = cond.op == "=="
-        jax_equality = who == "jax" and equality
-        if jax_equality and cond.rhs.value in (0, 1) and not _is_remainder(cond.lhs):
-            compound = any(a.args for a in cond.lhs.atoms)
-            if hinted is not False and compound and self.box.prove(cond):
-                return True  # a gradient's window, say: a formula of sizes that is 1 at all of them
+    def _waives(self, cond: Cond, frame) -> bool:
+        """Whether the one who asks may be told no, whatever the truth is."""
+        site = call_sites.site_of(frame)
+        if site is None or _is_remainder(cond.lhs):
+            return False
+        unit = cond.rhs.value in (0, 1)
+        if not (site.units if unit else site.equal):
+            return False
+        if unit:
+            hinted = self._hinted_truth(cond)
+            if hinted is not False and any(a.args for a in cond.lhs.atoms) and self.box.prove(cond):
+                return False  # a gradient's window, say: a formula of sizes that is 1 at all of them
             if hinted:
                 self.units[cond.lhs] = cond.rhs.value
-            return False
-        if who == "sod2":
-            return self.box.prove(cond)
-        if who == "cache" and equality:
-            return False
-        if jax_equality and hinted is False and not _is_remainder(cond.lhs):
-            return False
+        self.waived.add(site)
+        return True
+
+    def _hinted_truth(self, cond: Cond) -> bool | None:
+        """Whether `cond` holds in the call at hand."""
+        left, right = self.hint(cond.lhs), self.hint(cond.rhs)
+        return None if left is None or right is None else _HOLDS[cond.op](left, right)
+
+    def _decide(self, cond: Cond, frame) -> bool:
+        """By proof, else by the sizes at hand, under a guard."""
+        hinted, opposite = self._hinted_truth(cond), negation(cond)
         # The hints are a counterexample to one of the two proofs.
         if hinted is not False and self.box.prove(cond):
+            self.box.add_fact(cond)  # so that the normal form knows it, too
             return True
-        opposite = negation(cond)
         if hinted is not True and self.box.prove(opposite):
             return False
+        if not self._open:
+            raise UndecidedDimension(f"whether {cond} or {opposite} is not known, and the trace that could record it is over.")
         if hinted is None:
-            if jax_equality:
-                return False  # JAX says which operation asked, better than we can
+            if cond.op == "==" and not call_sites.by_user(frame):
+                self._record(opposite, "taken for granted by JAX where sizes are not known", frame)
+                return False
             raise UndecidedDimension(
-                f"whether {cond} or {opposite} is not known at {_user_line(frame)}. Say which in constraints=, or trace with "
-                "arrays or concrete sizes, which decide it for one version."
+                f"whether {cond} or {opposite} is not known at {call_sites.user_line(frame)}. Say which in constraints=, or trace "
+                "with arrays or concrete sizes, which decide it for one version."
             )
-        self._record(cond if hinted else opposite, "decided here" if who == "user" else "needed by JAX", frame)
+        self._record(cond if hinted else opposite, "decided here" if call_sites.by_user(frame) else "needed by JAX", frame)
         return hinted
 
     def _record(self, cond: Cond, why: str, frame) -> None:
         message = f"{cond} ({why}; now {{lhs}} and {{rhs}})"
-        self.guards.append(Guard(cond, "version", message, _user_line(frame)))
+        self.guards.append(Guard(cond, "version", message, call_sites.user_line(frame)))
         self._assume(cond)
 
     def _fix(self, d: Dim, what: str, frame) -> int:
+        """The size at hand of `d`, under a guard. TypeError for JAX, to which a symbolic size is no integer."""
+        if call_sites.by_us(frame) or not call_sites.by_user(frame):
+            raise TypeError(f"the size {d.expr} is symbolic and cannot be {what}")
+        return self._specialise(d, what, frame)
+
+    def _specialise(self, d: Dim, what: str, frame) -> int:
         hint = self.hint(d.expr)
-        if _asker(frame) != "user":
-            raise TypeError(f"the size {d} is symbolic and cannot be {what}")
         if hint is None:
             raise UndecidedDimension(
-                f"the symbolic size {d} is used as {what} at {_user_line(frame)}, which needs a number. "
+                f"the symbolic size {d.expr} is used as {what} at {call_sites.user_line(frame)}, which needs a number. "
                 "Mark the dim static in shapes=, or trace with arrays or concrete sizes, which fix it for one version."
             )
         cond = Cond(d.expr, "==", const(hint))
         if self.box.decide(cond) is not True:
+            if not self._open:
+                raise UndecidedDimension(f"the size {d.expr} has no number: the trace that could fix it is over.")
             self._record(cond, f"used as {what}", frame)
         return hint
+
+    def _hashed(self, d: Dim, frame) -> int:
+        """The hash for a set or dict that is no memo: members that have equal hashes ask whether they are equal."""
+        site = call_sites.site_of(frame)
+        if site is not None and site.hashes:
+            self.waived.add(site)
+            return hash(Dim)
+        if not self._open:
+            return d._hash
+        return hash(self._specialise(d, "a member of a set or a key of a dict", frame))
+
+    def _text(self, d: Dim, frame) -> str:
+        """The number, for a program that could decide by it; else the formula."""
+        if self._open and not call_sites.by_us(frame) and call_sites.by_user(frame) and self.hint(d.expr) is not None:
+            return str(self._specialise(d, "a text", frame))
+        return str(d.expr)
 
     def minimal_guards(self) -> list[Guard]:
         """The guards that neither the constraints nor the other guards imply."""
@@ -464,81 +503,24 @@ def _is_remainder(e: Expr) -> bool:
     return any(a.kind == MOD for a in e.atoms)
 
 
-_JAX = os.path.dirname(jax.__file__) + os.sep
-_SOD2 = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_MODELS = _SOD2 + "bench" + os.sep  # functions to be compiled, like a user's
-_NUMPY = os.path.dirname(np.__file__) + os.sep
-_STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
-_PACKAGES = tuple({sysconfig.get_paths()[k] + os.sep for k in ("purelib", "platlib")})
-_askers: dict[str, str | None] = {}
-
-
-def _asker(frame) -> str:
-    """Whose code compares: "jax", "cache" (JAX where nothing depends on the answer), "sod2" or "user".
-
-    The standard library and NumPy ask for their caller.
-    """
-    asking = frame
-    while frame is not None:
-        who = _asker_of(frame.f_code.co_filename)
-        if who is not None:
-            idle = who == "jax" and (not _in_source(asking) or _asks_for(asking) in compat.IDLE)
-            return "cache" if idle else who
-        frame = frame.f_back
-    return "user"
-
-
-def _in_source(frame) -> bool:
-    """Whether the comparison stands in the source of the frame, and is not made by a hash table that the frame looks into.
-
-    JAX's C++ caches compare a key with others of the same few hash bits; a guard must not come of that.
-    """
-    code = frame.f_code
-    if code.co_name in ("__eq__", "__ne__"):
+def _by_integer(op: str, b) -> bool | tuple[str, int]:
+    """The comparison of any size with a number that is no int: its answer, or the comparison with an int that says the same."""
+    if isinstance(b, (complex, np.complexfloating)):
+        if op != "==":
+            raise TypeError(f"a size cannot be compared by {op} with the complex number {b}")
+        if b.imag != 0:
+            return False
+        b = b.real
+    if b != b:
         return False
-    instructions = _codes.get(code)
-    if instructions is None:
-        instructions = _codes[code] = code.co_code
-    return instructions[frame.f_lasti] in _COMPARING
-
-
-def _asks_for(frame) -> str:
-    """The function of JAX that wants to know, and not the one that compares for it."""
-    while frame.f_code.co_name in ("definitely_equal", "definitely_equal_shape", "<genexpr>"):
-        frame = frame.f_back
-    return frame.f_code.co_name
-
-
-_codes: dict[types.CodeType, bytes] = {}
-_COMPARING = {
-    op
-    for name, op in dis.opmap.items()
-    if name in ("COMPARE_OP", "CONTAINS_OP", "TO_BOOL", "UNARY_NOT") or ("JUMP" in name and "_IF_" in name)
-}
-
-
-def _user_line(frame) -> str:
-    """`file:line (function)` of the nearest frame that is the user's."""
-    while frame is not None and (_asker_of(frame.f_code.co_filename) != "user"):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})" if frame is not None else "an unknown line"
-
-
-def _asker_of(filename: str) -> str | None:
-    who = _askers.get(filename, "")
-    if who == "":
-        who = _askers[filename] = _owner(filename)
-    return who
-
-
-def _owner(filename: str) -> str | None:
-    if filename.startswith(_JAX):
-        return "jax"
-    if filename.startswith(_SOD2):
-        return "user" if filename.startswith(_MODELS) else "sod2"
-    if filename.startswith(_NUMPY) or (filename.startswith(_STDLIB) and not filename.startswith(_PACKAGES)):
-        return None
-    return None if filename.startswith(("<frozen", "<string>")) else "user"  # "<string>": methods of dataclasses
+    if b in (math.inf, -math.inf):
+        return op in ("<", "<=") if b > 0 else op in (">", ">=")
+    below = math.floor(b)
+    if op == "==":
+        return False if b != below else (op, below)
+    if b == below:
+        return op, below
+    return ("<=" if op in ("<", "<=") else ">"), below
 
 
 def expr_of(d) -> Expr:

@@ -47,6 +47,8 @@ def simplify(e: Expr, box) -> Expr:
 def _atom(a: Atom, box) -> Expr:
     if a.kind == SYM:
         return a.expr
+    if a in box.values:
+        return box.values[a]
     args = tuple(map(box.simplify, a.args))
     if args != a.args:
         return rebuild(a, args)

@@ -47,6 +47,7 @@ SITES = {
     "jax/_src/core.py:divide_shape_sizes": Site("a yes saves a division, whose quotient is 1 then", units=True, equal=True),
     "jax/_src/interpreters/batching.py:broadcast_batcher": Site(_SAVES_AN_EQN, units=True, equal=True),
     "jax/_src/lax/control_flow/loops.py:_infer_scan_length": Site("lengths that differ are an error", hashes=True),
+    "jax/_src/lax/lax.py:_broadcast_in_dim_fwd_rule": Site(_SAVES_AN_EQN, units=True, equal=True),
     "jax/_src/lax/lax.py:_broadcast_in_dim_shape_rule": Site(_ONE_GIVES_WAY, units=True),
     "jax/_src/lax/lax.py:_broadcast_shapes_uncached": Site("a yes only leaves out what finds the same shape", units=True, equal=True),
     "jax/_src/lax/lax.py:_stack_shape_rule": Site("sizes that differ are an error", hashes=True),
@@ -55,15 +56,15 @@ SITES = {
     "jax/_src/lax/lax.py:broadcast_to": Site(_ONE_GIVES_WAY, units=True),
     "jax/_src/lax/lax.py:reshape": Site(_SAVES_AN_EQN, units=True, equal=True),
     "jax/_src/lax/slicing.py:_gather_shape_rule": Site("a yes spares a check", units=True),
-    "jax/_src/lax/slicing.py:_get_sharding_for_varying_out_shape": Site(
-        "an axis that changes its size must not be sharded; there is one device", units=True, equal=True
-    ),
     "jax/_src/numpy/einsum.py:_einsum": Site(_ONE_GIVES_WAY, units=True),
     "jax/_src/numpy/indexing.py:NDIndexer.to_dynamic_slice": Site(
         "a yes is an error; after a no the slice of size 1 must fit, which is asked next", units=True
     ),
     "jax/_src/numpy/indexing.py:_gather": Site(_NOTHING, units=True),
     "jax/_src/numpy/indexing.py:_index_to_gather": Site(_SAVES_AN_EQN + ", or is an error as above", units=True, equal=True),
+    "jax/_src/numpy/indexing.py:_take": Site(
+        "an empty axis fails at the next question, whether a slice of 1 fits; without indices the result has no elements", units=True
+    ),
     "jax/_src/numpy/tensor_contractions.py:matmul": Site(_ONE_GIVES_WAY, units=True),
     "jax/_src/numpy/util.py:_broadcast_arrays": Site(_SAVES_AN_EQN, units=True, equal=True),
     "jax/_src/numpy/util.py:_where": Site(_NOTHING, units=True),

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import sys
 import textwrap
 
 import flax.linen as nn
@@ -144,13 +145,14 @@ PROGRAMS = {
     "_stack_shape_rule": (lambda x, y: jnp.stack([x, y]), ("n", "n"), ROWS),
     "_try_broadcast_shapes": (lambda x, y: x * y + x[:1] * y, ("n, 4", "n, 4"), (5, 1, 4)),
     "broadcast_in_dim": (lambda x: lax.broadcast(x, (10,)), ("n, 10",), ROWS),
-    "_broadcast_shapes_uncached": (lambda x, y: jnp.where(x > 0, x, y), ("n, 4", "4"), ROWS),
+    "_broadcast_shapes_uncached": (lambda x: jnp.where(x[:1] > 0, x, 0.0), ("n, 4",), (5, 1, 4)),
     "broadcast_to": (lambda x: jnp.broadcast_to(x, (3, x.shape[0])), ("n",), ROWS),
     "reshape": (lambda x: lax.reshape(x, (4, x.shape[0])), ("n, 4",), ROWS),
     "_gather_shape_rule": (lambda x, i: x[i], ("4, 3", "n"), ROWS),
-    "_get_sharding_for_varying_out_shape": (lambda x: x[:-1], ("n, 4",), ROWS),
     "_einsum": (lambda x, y: jnp.einsum("bi,bj->bij", x, y), ("n, 3", "n, 2"), ROWS),
     "to_dynamic_slice": (lambda x, i: x[i], ("n, 3", ""), (5, 1, 4)),
+    "_broadcast_in_dim_fwd_rule": (lambda x: jnp.tril(jnp.ones((x.shape[0],) * 2, bool)) * x, ("n",), ROWS),
+    "_take": (lambda x, i: jnp.take(x, i, axis=0), ("4, 3", "n"), ROWS),
     "_gather": (lambda x, i: x[:, i], ("n, 4", "2"), ROWS),
     "_index_to_gather": (lambda x, i: x[0:4, i], ("n, 4", "2"), (5, 4, 10)),
     "matmul": (lambda x, y: x @ y, ("n, 2, 3", "n, 3, 2"), ROWS),
@@ -200,7 +202,5 @@ def test_every_call_site_has_a_program():
     assert sorted(map(key_of, PROGRAMS)) == sorted(SITES)
 
 
-def test_a_stranger_is_no_memo():
-    import sys
-
+def test_a_frame_that_calls_no_memo():
     assert not in_memo(sys._getframe())

@@ -213,7 +213,7 @@ def test_a_trace_is_right_wherever_its_guards_hold(name):
         ("conv_same", []),
         ("conv_valid", []),
         ("pools", []),
-        ("resize", []),
+        ("resize", ["h != 2*h", "w != 2*w"]),  # JAX leaves out an axis whose size stays
         ("encoder", []),
         ("resnet", []),
         ("grad", []),
@@ -301,12 +301,12 @@ def test_arithmetic():
     assert (s * n).hint == 30
     assert n.max(1) is n
     assert abs(s) is s
-    assert repr(s + 1) == "s + 1"
+    assert str((s + 1).expr) == "s + 1"
     assert np.maximum(s, 3) is s.max(3)
     assert np.prod((s, 2, n)) is 2 * s * n
     assert expr_of(np.int64(4)).value == 4
     assert expr_of(s) is s.expr
-    assert hash(s) == hash(scope.dim(parse("s")))
+    assert s is scope.dim(parse("s"))
     assert scope.guards == []
     assert s == 10
     assert s > 3.5
@@ -319,7 +319,8 @@ def test_arithmetic():
     assert type(scope.dim(s.expr)) is int
     with pytest.raises(ValueError, match="different traces"):
         s + Scope().symbol("s")
-    assert s != Scope().symbol("s")
+    with pytest.raises(ValueError, match="different traces"):
+        s != Scope().symbol("s")  # noqa: B015
 
 
 def test_fixing():

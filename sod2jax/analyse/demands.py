@@ -32,7 +32,7 @@ class _Walk:
             return
         self.seen[id(jaxpr)] = jaxpr
         for eqn in jaxpr.eqns:
-            for cond in demands.demanded(eqn):
+            for cond in demands.demanded(eqn, self.scope.box.simplify):
                 if cond not in self.met:
                     self.met.add(cond)
                     self.require(cond, eqn)

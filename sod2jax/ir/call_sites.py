@@ -49,7 +49,7 @@ SITES = {
     "jax/_src/lax/control_flow/loops.py:_infer_scan_length": Site("lengths that differ are an error", hashes=True),
     "jax/_src/lax/lax.py:_broadcast_in_dim_fwd_rule": Site(_SAVES_AN_EQN, units=True, equal=True),
     "jax/_src/lax/lax.py:_broadcast_in_dim_shape_rule": Site(_ONE_GIVES_WAY, units=True),
-    "jax/_src/lax/lax.py:_broadcast_shapes_uncached": Site("a yes only leaves out what finds the same shape", units=True, equal=True),
+    "jax/_src/lax/lax.py:_broadcast_shapes_uncached": Site("a yes is a short cut to the same shape", units=True, equal=True),
     "jax/_src/lax/lax.py:_stack_shape_rule": Site("sizes that differ are an error", hashes=True),
     "jax/_src/lax/lax.py:_try_broadcast_shapes": Site(_ONE_GIVES_WAY, units=True),
     "jax/_src/lax/lax.py:broadcast_in_dim": Site(_SAVES_AN_EQN, units=True, equal=True),
@@ -63,7 +63,7 @@ SITES = {
     "jax/_src/numpy/indexing.py:_gather": Site(_NOTHING, units=True),
     "jax/_src/numpy/indexing.py:_index_to_gather": Site(_SAVES_AN_EQN + ", or is an error as above", units=True, equal=True),
     "jax/_src/numpy/indexing.py:_take": Site(
-        "an empty axis fails at the next question, whether a slice of 1 fits; without indices the result has no elements", units=True
+        "an empty axis fails at the next question, whether a slice of 1 fits; without indices nothing is taken", units=True
     ),
     "jax/_src/numpy/tensor_contractions.py:matmul": Site(_ONE_GIVES_WAY, units=True),
     "jax/_src/numpy/util.py:_broadcast_arrays": Site(_SAVES_AN_EQN, units=True, equal=True),
@@ -216,9 +216,10 @@ def _callee(code: types.CodeType, at: int) -> tuple[str, ...] | None:
     parts = {}
     for i in instructions:
         p = i.positions
-        if (p.lineno, p.col_offset) == (call.lineno, call.col_offset) and p.end_col_offset is not None:
-            if (p.end_lineno, p.end_col_offset) < (call.end_lineno, call.end_col_offset):
-                parts[p.end_lineno, p.end_col_offset] = i
+        if (p.lineno, p.col_offset) != (call.lineno, call.col_offset) or p.end_col_offset is None:
+            continue
+        if (p.end_lineno, p.end_col_offset) < (call.end_lineno, call.end_col_offset):
+            parts[p.end_lineno, p.end_col_offset] = i
     names = []
     for _, i in sorted(parts.items()):
         if i.opname not in (_ATTRIBUTES if names else _NAMES):

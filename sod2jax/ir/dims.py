@@ -7,8 +7,8 @@
   hints a user's question is an error, and JAX's a check at run time.
 * The exceptions are call sites to which "no" is right whatever the truth is (`call_sites.SITES`), such as JAX's broadcasting: it
   asks `d == 1`, and after a no it demands that the sizes be equal. Memos look their keys up by identity.
-* `range(d)`, `int(d)`, `float(d)`, `str(d)` and `hash(d)` in user code fix d to its hint, under a guard. For JAX a Dim is never an
-  index, and its text is for people.
+* `range(d)`, `int(d)`, `float(d)`, `str(d)` and `hash(d)` in user code fix d to its hint, under a guard. For JAX a Dim is never
+  an index, and its text is for people.
 """
 
 from __future__ import annotations
@@ -263,8 +263,7 @@ class Scope:
     """The symbols of one trace: what is known of them (`box`), their sizes in the call at hand, and what was decided by those.
 
     `guards` are the decisions of the trace, and what `require` asked for. `units` are sizes that were 1 or 0 in the call at hand
-    when JAX asked and got a no: if the trace fails, fixing these is worth a try. `waived` are the call sites that got a no without
-    a guard.
+    when JAX asked and got a no: if the trace fails, fixing these is worth a try.
     """
 
     def __init__(self, symbols: dict[str, tuple[Bound, Bound]] | None = None, facts=(), hints: dict[str, int] | None = None):
@@ -273,7 +272,6 @@ class Scope:
         self.hints: dict[str, int] = dict(hints or {})
         self.guards: list[Guard] = []
         self.units: dict[Expr, int] = {}
-        self.waived: set[call_sites.Site] = set()
         self._open = True
         self._dims: dict[Expr, Dim] = {}
         self._facts_of_guards: set[int] = set()
@@ -355,7 +353,7 @@ class Scope:
             if b.scope is not self:
                 if call_sites.in_memo(frame):
                     return False
-                raise ValueError(f"size {a.expr} and size {b.expr} belong to different traces: a size must not leave its function")
+                raise ValueError(f"sizes {a.expr} and {b.expr} belong to different traces: a size must not leave its function")
             rhs = b.expr
         elif _is_int(b):
             rhs = const(int(b))
@@ -394,7 +392,6 @@ class Scope:
                 return False  # a gradient's window, say: a formula of sizes that is 1 at all of them
             if hinted:
                 self.units[cond.lhs] = cond.rhs.value
-        self.waived.add(site)
         return True
 
     def _hinted_truth(self, cond: Cond) -> bool | None:
@@ -407,7 +404,7 @@ class Scope:
         hinted, opposite = self._hinted_truth(cond), negation(cond)
         # The hints are a counterexample to one of the two proofs.
         if hinted is not False and self.box.prove(cond):
-            self.box.add_fact(cond)  # so that the normal form knows it, too
+            self._assume(cond)  # so that the normal form knows it, too
             return True
         if hinted is not True and self.box.prove(opposite):
             return False
@@ -418,8 +415,8 @@ class Scope:
                 self._record(opposite, "taken for granted by JAX where sizes are not known", frame)
                 return False
             raise UndecidedDimension(
-                f"whether {cond} or {opposite} is not known at {call_sites.user_line(frame)}. Say which in constraints=, or trace "
-                "with arrays or concrete sizes, which decide it for one version."
+                f"whether {cond} or {opposite} is not known at {call_sites.user_line(frame)}. Say which in constraints=, or "
+                "trace with arrays or concrete sizes, which decide it for one version."
             )
         self._record(cond if hinted else opposite, "decided here" if call_sites.by_user(frame) else "needed by JAX", frame)
         return hinted
@@ -453,8 +450,7 @@ class Scope:
         """The hash for a set or dict that is no memo: members that have equal hashes ask whether they are equal."""
         site = call_sites.site_of(frame)
         if site is not None and site.hashes:
-            self.waived.add(site)
-            return hash(Dim)
+                return hash(Dim)
         if not self._open:
             return d._hash
         return hash(self._specialise(d, "a member of a set or a key of a dict", frame))

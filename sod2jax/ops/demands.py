@@ -25,9 +25,12 @@ Conds = Iterator[Cond]
 ZERO, ONE = const(0), const(1)
 
 
-def demanded(eqn: JaxprEqn) -> Conds:
-    """The conditions on sizes without which `eqn` has no meaning. Those that hold by themselves are among them."""
-    outs, ins = tuple(map(_shape, eqn.outvars)), tuple(map(_shape, eqn.invars))
+def demanded(eqn: JaxprEqn, simplify: Callable[[Expr], Expr] = lambda size: size) -> Conds:
+    """The conditions on sizes without which `eqn` has no meaning. Those that hold by themselves are among them.
+
+    `simplify` brings sizes to the form in which a 1 is seen to be one.
+    """
+    outs, ins = (tuple(tuple(map(simplify, _shape(v))) for v in atoms) for atoms in (eqn.outvars, eqn.invars))
     for out in outs:
         yield from (Cond(ZERO, "<=", size) for size in out)
     record = of(eqn.primitive)

@@ -15,6 +15,7 @@ import functools
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,9 @@ import jax
 
 from sod2jax import binding, compat, pipeline, stages
 from sod2jax.arguments import Arguments, Call
-from sod2jax.errors import CompileLimitError, SpecError
+from sod2jax.errors import CompileLimitError, SpecError, StaticSizeWarning
 from sod2jax.ir import text
+from sod2jax.ir.fixed import Fixed, Place
 from sod2jax.options import Options, make_options
 from sod2jax.specs import Contract, Leaf, holds
 from sod2jax.trace import Signature, Traced, automatic_signature, contract_signature, fun_name, static_signature, trace
@@ -37,7 +39,8 @@ compat.register_exclusion(__file__)
 class VersionInfo:
     """One version: its symbolic arguments, the guards that a call must meet, calls served, why and how long it compiled.
 
-    `islands` are the operations that XLA computes, for want of a rule: which, why, and the user's line.
+    `islands` are the operations that XLA computes, for want of a rule: which, why, and the user's line. `fixed` are the symbolic
+    sizes that became numbers: which, who needed it, the user's line and what to write instead; other values compile anew.
     """
 
     arguments: str
@@ -46,6 +49,7 @@ class VersionInfo:
     why: str
     seconds: float
     islands: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class CacheInfo:
         for i, v in enumerate(self.versions, 1):
             lines.append(f"{i}. {v.arguments}: {v.hits} hit{'s' * (v.hits != 1)}, compiled in {v.seconds:.2f} s because {v.why}")
             lines.extend(f"     guard {g}" for g in v.guards)
+            lines.extend(f"     {text}" for text in v.fixed)
             lines.extend(f"     computed by XLA: {name}" for name in v.islands)
         return "\n".join(lines)
 
@@ -119,6 +124,7 @@ class JitFunction(binding.Function):
     def _forget(self):
         self._families: dict[Any, _Family] = {}
         self._compilations: list[_Compilation] = []
+        self._warned: set[tuple[str, Place]] = set()
 
     def __repr__(self):
         return f"<sod2.jit of {self._fun!r}>"
@@ -161,6 +167,7 @@ class JitFunction(binding.Function):
                 why=c.why,
                 seconds=c.seconds,
                 islands=c.islands,
+                fixed=tuple(map(str, c.traced.fixed)),
             )
             for c in self._compilations
         )
@@ -209,7 +216,17 @@ class JitFunction(binding.Function):
         return automatic_signature(call, [*family.history, call.shapes])
 
     def _trace(self, args, kwargs, call: Call, signature: Signature) -> Traced:
-        return trace(self._arguments, args, kwargs, call, signature, self._options.precision)
+        traced = trace(self._arguments, args, kwargs, call, signature, self._options.precision)
+        for fixed in traced.fixed:
+            self._warn(fixed)
+        return traced
+
+    def _warn(self, fixed: Fixed) -> None:
+        """Says once per line that a size became a number."""
+        if (key := (str(fixed.size), fixed.place)) not in self._warned:
+            self._warned.add(key)
+            text = f"{fun_name(self._fun)} compiles once per value of {fixed.size}: {fixed}"
+            warnings.warn_explicit(text, StaticSizeWarning, fixed.place.file, max(fixed.place.line, 1))
 
     def _compile(self, args, kwargs, call: Call, family: _Family, signature: Signature, why: str, key) -> None:
         name = fun_name(self._fun)
@@ -241,16 +258,19 @@ class JitFunction(binding.Function):
             last = family.compilations[-1].signature
             if news := _new_symbols(call, family, signature, last):
                 return "; ".join(news)
+        reasons = _fixed_before(family, signature) or reasons
         return "; ".join(dict.fromkeys(reasons)) or "the sizes differ from those compiled for"
 
     def _check_limit(self, call: Call, why: str) -> None:
         if self._max_compiles is None or len(self._compilations) < self._max_compiles:
             return
         past = "\n".join(f"  {i}. {describe(c.traced.inputs)}, because {c.why}" for i, c in enumerate(self._compilations, 1))
+        remedies = dict.fromkeys(f.remedy for c in self._compilations for f in c.traced.fixed if f.remedy)
+        advice = [*remedies] if self.contract.given else ["give sizes that vary a name with shapes=", *remedies]
+        advice = ", or ".join([*advice, "mark less as static", "raise max_compiles"])
         raise CompileLimitError(
             f"{fun_name(self._fun)} would compile once more, and max_compiles={self._max_compiles} is used up. Compiled so far:\n"
-            f"{past}\nThis call, {describe(call.leaves)}, needs another because {why}. Give sizes that vary a name with shapes=, "
-            "mark less as static, or raise max_compiles."
+            f"{past}\nThis call, {describe(call.leaves)}, needs another because {why}. {advice[0].upper()}{advice[1:]}."
         )
 
 
@@ -292,6 +312,21 @@ def _new_symbols(call: Call, family: _Family, signature: Signature, last: Signat
             elif e.free and e != was:
                 news.append(f"axis {axis} of {leaf.path} is no longer always equal to {was}: it becomes the symbol {e}")
     return news
+
+
+def _fixed_before(family: _Family, signature: Signature) -> list[str]:
+    """In words, which sizes of a call differ from those that became numbers in the versions so far, and why they did."""
+    found: dict[tuple, str] = {}
+    for c in family.compilations:
+        for f in c.traced.fixed:
+            if c.signature.shapes == signature.shapes and f.broken_by(signature.hints):
+                axes = [
+                    f"axis {d.axis} of {c.traced.inputs[d.input].path} makes {d.name} = {signature.hints[d.name]}"
+                    for d in signature.symbols
+                    if d.name in f.size.free
+                ]
+                found[f.size, f.place] = f"{' and '.join(axes)}; {f}"
+    return list(found.values())
 
 
 def describe(leaves: Sequence[Leaf], limit: int = 6) -> str:

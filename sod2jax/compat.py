@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
+import math
 import operator
 import os
 import sys
+import types
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import numpy as np
 from jax._src import api_util as _api_util
 from jax._src import config as _config
@@ -43,6 +47,8 @@ api_boundary = _traceback_util.api_boundary
 
 Tracer = _core.Tracer
 ShapedArray = _core.ShapedArray
+ARRAYS = (Tracer, ShapedArray, jax.ShapeDtypeStruct)
+"""What has a shape that may be symbolic."""
 
 
 def register_exclusion(path: str) -> None:
@@ -294,17 +300,21 @@ def register_dim_type(cls: type) -> None:
     _dtypes.python_scalar_types_to_dtypes[cls] = _dtypes.python_scalar_types_to_dtypes[int]
     _dtypes.register_canonicalize_value_handler(cls, None)
 
-    # The gradient of a strided convolution pads by sizes, which JAX wants as ints: `operator.index` lets a size stand there.
-    def index(x):
-        return x if type(x) is cls else operator.index(x)
+    # `len(x)` must be a Python int. Who asks decides what becomes of it: two frames are JAX's own `__len__`.
+    length = _core.ShapedArray._len
 
-    _convolution.operator = SimpleNamespace(**{**vars(operator), "index": index})
+    def _len(self, tracer):
+        n = length(self, tracer)
+        return n.length(sys._getframe(2)) if type(n) is cls else n
+
+    _core.ShapedArray._len = _len
 
     # Constants like another operand (`jnp.take(mode="wrap")` takes remainders by a size) are NumPy arrays, which no size can be.
     constant = _lax._const
 
     def const(example, value):
-        return _lax.convert_element_type(value, _dtypes.dtype(example)) if type(value) is cls else constant(example, value)
+        symbolic = hasattr(value, "scope")  # a size, or a float made of sizes
+        return _lax.convert_element_type(value, _dtypes.dtype(example)) if symbolic else constant(example, value)
 
     _lax._const = const
 
@@ -319,6 +329,130 @@ def register_dim_type(cls: type) -> None:
         return parse(kind, indices, shape)
 
     _indexing.NDIndexer.from_raw_indices = classmethod(from_raw_indices)
+
+
+def let_sizes_through(size: type, number: type, **instead) -> None:
+    """Lets sizes pass where JAX's own code makes a number of them and needs none, and calls `instead` where it does need one.
+
+    Every function that is put in the place of one of JAX's calls that one unless a size is among its arguments.
+    """
+    symbolic = lambda x: isinstance(x, (size, number))
+    of_axis = lambda x, axis: type(np.shape(x)[axis]) is size
+    from jax._src.lax.control_flow import loops
+    from jax._src.numpy import fft, hijax, lax_numpy, polynomial
+    from jax._src.scipy import signal
+
+    # What only wants to be sure that it is no tracer: the lengths of windows, of indices, of spaces, of samples.
+    concrete = _core.concrete_or_error
+
+    def concrete_or_error(force, value, context=""):
+        if not symbolic(value):
+            return concrete(force, value, context)
+        return math.trunc(value) if force is not None and force is not float else value
+
+    _core.concrete_or_error = concrete_or_error
+
+    # `operator.index` and `len` in modules whose functions go on with what a size can do.
+    def index(x):
+        return x if type(x) is size else operator.index(x)
+
+    def length(x):
+        return x.shape[0] if isinstance(x, Tracer) and x.ndim and of_axis(x, 0) else len(x)
+
+    for module in (_convolution, _api_util, fft, hijax):
+        module.operator = SimpleNamespace(**{**vars(operator), "index": index})
+    for module in (lax_numpy, polynomial, signal, hijax):
+        module.len = length
+
+    def replaces(module, name, applies, function):
+        original = getattr(module, name)
+
+        @functools.wraps(original)
+        def replaced(*args, **kwargs):
+            return function(original, *args, **kwargs) if applies(*args, **kwargs) else original(*args, **kwargs)
+
+        setattr(module, name, replaced)
+
+    replaces(
+        *(loops, "_infer_scan_length", lambda *args: type(args[-1]) is size),
+        lambda _, xs, *rest: instead["scan_length"](rest[-1], [x.shape[0] for x in xs]),
+    )
+    # With ints alone, JAX knows what to do.
+    replaces(
+        *(lax_numpy, "_arange", lambda *args, **kwargs: _floats_and_sizes((*args, *kwargs.values()), size, number)),
+        lambda _, start, stop=None, step=None, dtype=None, **__: instead["arange"](start, stop, step, dtype),
+    )
+    replaces(
+        *(lax_numpy, "_squeeze", lambda x, axis: axis is None and any(map(symbolic, np.shape(x)))),
+        lambda original, x, axis: original(x, instead["squeeze_axes"](np.shape(x))),
+    )
+    replaces(
+        *(hijax, "_searchsorted_scan_impl", lambda table, *_, **__: of_axis(table, 0)),
+        lambda _, table, query, side, dtype, unrolled: instead["search"](table, query, side=side, dtype=dtype),
+    )
+    replaces(
+        *(_random, "_shuffle", lambda key, x, axis: type(x.size) is size),
+        lambda _, key, x, axis: instead["shuffle"](key, x, axis),
+    )
+    _redirect(
+        *(loops.associative_scan, lambda fn, elems, reverse=False, axis=0: any(of_axis(x, axis) for x in jax.tree.leaves(elems))),
+        lambda fn, elems, reverse=False, axis=0: instead["associative_scan"](fn, elems, reverse, axis),
+    )
+
+
+def _floats_and_sizes(numbers, size: type, number: type) -> bool:
+    kinds = {type(x) for x in numbers}
+    return any(issubclass(kind, number) for kind in kinds) or (size in kinds and any(issubclass(kind, float) for kind in kinds))
+
+
+def _redirect(function, applies, instead) -> None:
+    """Lets a public function of JAX, which users may have imported by name already, call `instead` where that `applies`."""
+    function = inspect.unwrap(function)
+    original = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    original.__kwdefaults__ = function.__kwdefaults__
+    name = f"_sod2_{function.__name__}"
+
+    def redirected(*args, **kwargs):
+        return instead(*args, **kwargs) if applies(*args, **kwargs) else original(*args, **kwargs)
+
+    function.__globals__[name] = redirected
+    parameters = inspect.signature(function).parameters
+    spelled = ", ".join(f"{p}={p}" for p in parameters)
+    source = f"def {function.__name__}({', '.join(parameters)}):\n    return {name}({spelled})"
+    made: dict[str, Any] = {}
+    exec(compile(source, function.__code__.co_filename, "exec"), made)
+    function.__code__ = made[function.__name__].__code__
+
+
+def sort_order(name: str):
+    """JAX's total order of sorting, "le" or "lt": where NaN and -0.0 belong."""
+    return getattr(_lax, f"_sort_{name}_comparator")
+
+
+def split_key(key):
+    return _random._split(key)
+
+
+def random_bits(key, shape):
+    return _random._random_bits(key, 32, shape)
+
+
+def register_float_types(weak: type, wide: type) -> None:
+    """Lets instances of `weak` stand where JAX takes a Python float, and those of `wide` where it takes a NumPy float64."""
+    _core.pytype_aval_mappings[weak] = lambda x: float_aval(True)
+    _dtypes.register_weak_scalar_type(weak)
+    _dtypes.python_scalar_types.add(weak)
+    _dtypes.python_scalar_types_to_dtypes[weak] = _dtypes.python_scalar_types_to_dtypes[float]
+    _core.pytype_aval_mappings[wide] = lambda x: float_aval(False)
+    for cls in (weak, wide):
+        _dtypes.register_canonicalize_value_handler(cls, None)
+
+
+def float_aval(weak: bool):
+    """The aval of a float scalar: of a Python float, or of a NumPy float64."""
+    return ShapedArray((), canonical_dtype(np.float64), weak_type=weak)
 
 
 def dim_value_aval():

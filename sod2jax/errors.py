@@ -39,6 +39,11 @@ class GuardError(Sod2Error, ValueError):
     """A check in the middle of a trace failed at these sizes: names the condition, the values and the user's source line."""
 
 
+class StaticSizeWarning(UserWarning):
+    """A symbolic size became a number, so each of its values compiles anew: names the size, who needed the number, the user's
+    line and what to write instead. Given once per function and line; `cache_info()` says the same."""
+
+
 def unsupported_primitive(name: str, where: str = "", *, detail: str = "", remedy: str = "") -> UnsupportedError:
     """The error for an eqn that no rule covers. `where` is the user's line (`compat.user_line(eqn)`)."""
     message = f"sod2jax does not support the primitive `{name}` yet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ class Executable:
         self.target = targets.named(options.cpu) if options.cpu else targets.host()
         with traced.scope.opened():  # rules that trace JAX functions ask questions, too
             self.program = self._plan(traced, options)
-        if check.level():
+        if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
             with self._timed("check"):
                 check.check(self.program, samples=20)
 

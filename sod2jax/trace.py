@@ -3,7 +3,7 @@
 * Each leaf's shape is a tuple of Exprs over symbols; a Scope turns them into Dims, which carry the sizes of the call at hand as
   hints, and the constraints as facts.
 * JAX traces the function as it always does (`jax.jit(fun).trace`), on a fresh wrapper: a cached trace would leave no guards.
-* If the trace fails, it is done once more where no size is 0, and then with those fixed that are 0 or 1 here.
+* If the trace fails, `retrace` does it once more with more known of the sizes, where sizes were at fault.
 * What Python code asked of the sizes comes back as guards of kind "version"; the constraints are guards of kind "contract".
 * Every argument leaf stays an input, used or not, since its sizes bind symbols and decide whether a version fits.
 """
@@ -20,13 +20,17 @@ from typing import Any
 
 import jax
 
-from sod2jax import compat
+from sod2jax import compat, symbolic
 from sod2jax.arguments import Arguments, Call
 from sod2jax.errors import ShapeError, SpecError, not_yet
 from sod2jax.ir.dims import Dim, Scope, expr_of
 from sod2jax.ir.expr import Expr, const, parse, sym
+from sod2jax.ir.fixed import Fixed
 from sod2jax.ir.program import Cond, Guard, SymbolDef
+from sod2jax.retrace import first_that_traces
 from sod2jax.specs import Contract, Leaf, ShapeSpec, check_rank_and_dtype, contract_guard, parse_constraint, symbol_defs
+
+symbolic.install()
 
 Shape = tuple[Expr, ...]
 
@@ -79,6 +83,11 @@ class Traced:
         box = self.scope.box
         return {d.name: (box.lower(sym(d.name)) or 0, box.upper(sym(d.name))) for d in self.symbols}
 
+    @property
+    def fixed(self) -> tuple[Fixed, ...]:
+        """The sizes that became numbers, and why."""
+        return tuple(self.scope.fixed)
+
     def guards(self) -> tuple[Guard, ...]:
         """What must hold for this trace to fit a call: the user's constraints first, then the decisions that the trace took."""
         return (*self.contract, *self.scope.minimal_guards())
@@ -88,10 +97,10 @@ def trace(
     arguments: Arguments, args: tuple, kwargs: Mapping[str, Any], call: Call, signature: Signature, precision=None
 ) -> Traced:
     """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
-    scope = _scope(signature)
+    scope = _scope(signature, {}, "==")
     with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
-        jitted, scope = _first_that_traces(
-            scope, lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope), signature
+        jitted, scope = first_that_traces(
+            scope, functools.partial(_scope, signature), lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope)
         )
     closed = jitted.jaxpr
     for value in compat.lifted_values(jitted):
@@ -116,35 +125,6 @@ def trace(
     )
 
 
-_UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError)  # a NumPy scalar has attributes that a Dim lacks
-
-
-def _first_that_traces(scope: Scope, run: Callable, signature: Signature):
-    """`run(scope)` and its scope, with more assumed of the sizes only where the trace fails otherwise.
-
-    First that no size is 0, if none is now: formulas of windows and strides are simpler then. Then that sizes which JAX was told
-    are not 1, and are 1 here, are 1; and those that are 0 are 0, for JAX knows what to do about 0 only where it is a constant.
-    At last that every size is the one at hand: `jax.random.permutation`, for one, takes nothing else.
-    """
-    try:
-        return run(scope), scope
-    except _UNTRACEABLE:
-        hints = signature.hints
-        empty = {sym(name): 0 for name, size in hints.items() if size == 0}
-        attempts = []
-        declared = _scope(signature).box  # without the guards of the trace that failed
-        if hints and any(declared.lower(sym(name)) == 0 and size > 0 for name, size in hints.items()):
-            attempts.append(_scope(signature, {sym(name): 1 for name, size in hints.items() if size > 0}, "<="))
-        if scope.units or empty:
-            attempts.append(_scope(signature, scope.units | empty))
-        if hints:
-            attempts.append(_scope(signature, {sym(name): size for name, size in hints.items()}))
-        for assumed in attempts:
-            with contextlib.suppress(*_UNTRACEABLE):
-                return run(assumed), assumed
-        raise
-
-
 def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signature, scope: Scope):
     structs = [
         jax.ShapeDtypeStruct(map(scope.dim, shape), leaf.dtype, weak_type=leaf.weak_type)
@@ -158,13 +138,13 @@ def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signat
         return jitted.trace(*args, **kwargs)
 
 
-def _scope(signature: Signature, assumed: Mapping[Expr, int] | None = None, op: str = "==") -> Scope:
+def _scope(signature: Signature, assumed: Mapping[Expr, int], op: str) -> Scope:
     """The scope of a signature, where each value of `assumed` is (`op`) its expression's; that is a guard of the version."""
     names = [d.name for d in signature.symbols]
     facts = [Cond(const(0), "<=", e) for shape in signature.shapes for e in shape if e.free]  # no size is negative
     facts += [g.cond for g in signature.contract]
     scope = Scope({n: (signature.lower.get(n, 0), None) for n in names}, facts, signature.hints)
-    for e, value in (assumed or {}).items():
+    for e, value in assumed.items():
         scope._record(Cond(const(value), op, e) if op != "==" else Cond(e, op, const(value)), "needed by JAX", sys._getframe())
     return scope
 

@@ -270,6 +270,8 @@ def test_keys_of_another_type_are_another_version():
 
 def test_what_jax_does_for_constant_sizes_alone_has_a_version_per_size():
     g = sod2.jit(jax.random.permutation, shapes=(None, "n"))
+    with pytest.warns(errors.StaticSizeWarning, match="permutation"):
+        g(KEY, np.arange(5))
     for n in (5, 3, 5):
         same(g(KEY, np.arange(n)), jax.random.permutation(KEY, np.arange(n)))
     assert g.cache_info().compiles == 2

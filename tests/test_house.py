@@ -28,7 +28,7 @@ LAYERS = (
     ("options", "userfile"),
     ("ir",),
     ("specs",),
-    ("arguments",),
+    ("arguments", "retrace", "symbolic"),
     ("ops", "trace"),
     ("rewrite", "analyse"),
     ("plan",),
@@ -176,11 +176,12 @@ def private_jax(tree: Tree):
 
 
 def primitives_only_in_ops(tree: Tree):
-    """Only ops/ knows primitives: other rooms ask the OpDef record. (ir/dims.py defines the one that reads a size.)"""
+    """Only ops/ knows primitives: other rooms ask the OpDef record. (ir/dims.py and ir/ratio.py define those that read sizes.)"""
     for path, module in python_files(tree, "sod2jax", "lowering"):
         if path.startswith("sod2jax/ops/"):
             continue
-        allowed = {"dim_as_value", "dim_as_value_p"} if path == "sod2jax/ir/dims.py" else set()
+        of_sizes = {"sod2jax/ir/dims.py": "dim_as_value", "sod2jax/ir/ratio.py": "size_float"}.get(path, "")
+        allowed = {of_sizes, f"{of_sizes}_p"}
         for node in ast.walk(module):
             match node:
                 case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):

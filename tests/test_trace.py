@@ -8,7 +8,7 @@ from jax import export
 
 import sod2jax as sod2
 from sod2jax.arguments import Arguments
-from sod2jax.errors import ShapeError, SpecError
+from sod2jax.errors import ShapeError, SpecError, StaticSizeWarning
 from sod2jax.ir.expr import parse, sym
 from sod2jax.specs import Contract
 from sod2jax.trace import automatic_signature, contract_signature, trace
@@ -160,7 +160,16 @@ def test_a_trace_that_fails_at_size_zero_runs_with_zero_as_a_constant():
 
 
 def test_a_size_whose_methods_are_called_has_a_version_per_size():
-    f = sod2.jit(lambda x: x / np.sum([x.shape[0]]).astype(x.dtype), shapes=("n",))
+    f = sod2.jit(lambda x: x / np.sum([x.shape[0]]).item(), shapes=("n",))
+    with pytest.warns(StaticSizeWarning, match="has no attribute 'item'"):
+        f(np.ones(4, np.float32))
     for n in (4, 5, 4):
         np.testing.assert_array_equal(f(np.ones(n, np.float32)), np.ones(n, np.float32) / np.float32(n))
     assert f.cache_info().compiles == 2
+
+
+def test_a_sum_of_sizes_has_a_dtype_as_numpys_sums_have():
+    f = sod2.jit(lambda x: x / np.sum([x.shape[0]]).astype(x.dtype), shapes=("n",))
+    for n in (4, 5, 4):
+        np.testing.assert_array_equal(f(np.ones(n, np.float32)), np.ones(n, np.float32) / np.float32(n))
+    assert f.cache_info().compiles == 1

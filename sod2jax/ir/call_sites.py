@@ -74,6 +74,9 @@ SITES = {
 }
 
 
+FITS = {"jax/_src/numpy/hijax.py:SearchSorted.__init__"}
+"""Functions of JAX that make an int of a size only to see whether an int32 holds it: that it does becomes a guard."""
+
 # Functions of JAX that compare for their callers.
 _COMPARERS = {"definitely_equal", "definitely_equal_shape", "definitely_equal_one_of_dim", "is_empty_shape"}
 # Methods that containers, tuples and dataclasses call when they compare, hash or print their members.
@@ -107,6 +110,12 @@ def site_of(frame) -> Site | None:
     """The entry of `SITES` for the function that asks; None if it is not there."""
     frame = asking(frame)
     return None if frame is None else SITES.get(place_of(frame.f_code))
+
+
+def only_fits(frame) -> bool:
+    """Whether the function that asks is one of `FITS`."""
+    frame = asking(frame)
+    return frame is not None and place_of(frame.f_code) in FITS
 
 
 def place_of(code) -> str:

@@ -94,9 +94,6 @@ def _loop(p: Program, step: Loop) -> Iterator[str]:
         yield from _scalar(p, "counter", step.counter)
         yield from _own(p, step.counter, "a loop's counter")
     slots = [n for pair in step.swaps for n in pair]
-    for n in step.fresh:
-        yield from _exists(p, n)
-        yield from _own(p, n, "a loop that fills it")
     for n in slots:
         yield from _exists(p, n)
         yield from _own(p, n, "a change of places")
@@ -204,19 +201,19 @@ class _Order:
         for slot, buffer in uses:
             if buffer.access == "w":
                 continue
-            over = any(by_name.get(name) in self.written[0] for name in buffer.inplace)
+            over = buffer.inplace is not None and by_name.get(buffer.inplace) in self.written[0]
             if not over and not (isinstance(kernel, Kernel) and first_touch(kernel, buffer.name) == "write"):
                 yield from self.read(n, slot, f"{buffer.name} of {kernel.name}")
         for k, (slot, buffer) in enumerate(uses):
             for other, other_buffer in uses[k + 1 :]:
-                linked = other_buffer.name in buffer.inplace or buffer.name in other_buffer.inplace
+                linked = buffer.inplace == other_buffer.name or other_buffer.inplace == buffer.name
                 if slot == other and not linked and "w" in buffer.access + other_buffer.access:
                     both = f"{buffer.name} and {other_buffer.name}"
                     yield f"step {n} gives slot {slot} twice to {kernel.name}, as {both}, and writes it"
         reads = {slot for slot, buffer in uses if buffer.access != "w"}
         writes = {slot for slot, buffer in uses if buffer.access != "r"}
         if not self.loops:
-            self.over |= {(n, by_name[name], slot) for slot, buffer in uses for name in buffer.inplace if name in by_name}
+            self.over |= {(n, by_name[buffer.inplace], slot) for slot, buffer in uses if buffer.inplace in by_name}
         cached = {slot for slot in writes if p.slots[slot].kind == "cached"}
         if step.prepare and not cached:
             yield f"step {n} prepares, but writes no cached slot"
@@ -251,8 +248,6 @@ class _Order:
                 if x.kind == "arena" and not (x.first <= n and last <= x.last):
                     life = f"from step {x.first} to {x.last}"
                     yield f"step {n} lets {self.name(slot)} change places until step {last}, and it lives {life}"
-        for slot in step.fresh:
-            yield from self.write(n, slot)  # it may hold anything
         before = [set(x) for x in self.written]
         self.written.append(set())
         self.loops.append((n, last))

@@ -19,6 +19,7 @@ import numbers
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +27,15 @@ import numpy as np
 from jax.extend.core import Primitive
 
 from sod2jax import compat
-from sod2jax.ir import call_sites, expr
+from sod2jax.ir import call_sites, expr, ratio
 from sod2jax.ir.box import Bound, Box
 from sod2jax.ir.expr import MOD, Expr, as_expr, const, exact_quotient, sym
+from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SizeNeeded, needs, place, remedy
 from sod2jax.ir.program import Cond, Guard
 
 _NEGATION = {"==": "!=", "!=": "==", "<=": "<", "<": "<="}  # of the last two, with the sides exchanged
 _COMPLEMENT = {">": "<=", ">=": "<"}
+_INT32 = 2**31 - 1
 _HOLDS = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, "<": operator.lt}
 
 
@@ -127,16 +130,26 @@ class Dim:
     def __pow__(self, other):
         if _is_int(other) and other >= 0:
             return self.scope.dim(self.expr ** int(other))
-        return self.__jax_array__() ** other
+        if type(other) is Dim:
+            return self.__jax_array__() ** other.__jax_array__()
+        return ratio.binary("pow", self, other)
 
     def __rpow__(self, other):
-        return other ** self.__jax_array__()
+        return other ** self.__jax_array__() if _is_int(other) else ratio.binary("pow", other, self)
 
     def __truediv__(self, other):
-        return self.__jax_array__() / _as_value(other)
+        return ratio.binary("div", self, other)
 
     def __rtruediv__(self, other):
-        return _as_value(other) / self.__jax_array__()
+        return ratio.binary("div", other, self)
+
+    def __floor__(self):
+        return self
+
+    __ceil__ = __trunc__ = __floor__
+
+    def __round__(self, digits=None):
+        return self
 
     def max(self, other):
         return self._arithmetic(expr.maximum, other)
@@ -154,6 +167,8 @@ class Dim:
             value = other.expr
         elif _is_int(other):
             value = const(int(other))
+        elif isinstance(other, (float, ratio.SizeFloat)) and op in _OF_FLOATS:
+            return _OF_FLOATS[op](*((other, self) if reflected else (self, other)))
         elif isinstance(other, (numbers.Number, np.ndarray, np.generic)):
             a, b = (other, self.__jax_array__()) if reflected else (self.__jax_array__(), other)
             return op(a, b)
@@ -162,12 +177,12 @@ class Dim:
         return scope.dim(op(value, self.expr) if reflected else op(self.expr, value))
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        """NumPy's functions of sizes: integer arithmetic stays a size, anything else becomes an array."""
+        """NumPy's functions of sizes: integer arithmetic stays a size, anything else is a float of sizes, or an array."""
         if method != "__call__" or kwargs:
             return NotImplemented
         if ufunc in _UFUNCS and all(type(x) is Dim or _is_int(x) for x in inputs):
             return _UFUNCS[ufunc](*(x if type(x) is Dim else int(x) for x in inputs))
-        return getattr(jnp, ufunc.__name__)(*map(_as_value, inputs))
+        return ratio.of_ufunc(ufunc, method, inputs, kwargs)
 
     # -- comparison
 
@@ -200,6 +215,18 @@ class Dim:
 
     # -- conversion
 
+    def bit_length(self) -> int:
+        """As of an int, under a guard."""
+        return ratio.as_float(self).step(lambda n: int(n).bit_length(), "the bit length")
+
+    def astype(self, dtype):
+        """As of a NumPy integer: sums and products of sizes are such."""
+        return self if np.issubdtype(dtype, np.integer) else jnp.asarray(self).astype(dtype)
+
+    def length(self, frame) -> int:
+        """The size as what `len(x)` in `frame` gives, which must be a Python int."""
+        return self.scope._fix(self, "len()", frame)
+
     def __index__(self):
         return self.scope._fix(self, "an index", sys._getframe(1))
 
@@ -220,25 +247,23 @@ def _is_int(x) -> bool:
     return isinstance(x, (int, np.integer))
 
 
-def _as_value(x):
-    return x.dimension_as_value() if type(x) is Dim else x
-
-
+_OF_FLOATS = {
+    **{f: partial(ratio.binary, name) for f, name in ((operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul"))},
+    **{f: partial(ratio.binary, name) for f, name in ((expr.maximum, "max"), (expr.minimum, "min"))},
+    operator.floordiv: lambda a, b: ratio.as_float(a) // b if type(a) is Dim else a // ratio.as_float(b),
+    operator.mod: lambda a, b: ratio.as_float(a) % b if type(a) is Dim else a % ratio.as_float(b),
+}
 _UFUNCS = {
     np.add: operator.add,
     np.subtract: operator.sub,
     np.multiply: operator.mul,
     np.floor_divide: operator.floordiv,
     np.remainder: operator.mod,
+    np.divmod: divmod,
     np.negative: operator.neg,
     np.maximum: lambda a, b: a.max(b) if type(a) is Dim else b.max(a),
     np.minimum: lambda a, b: a.min(b) if type(a) is Dim else b.min(a),
-    np.equal: operator.eq,
-    np.not_equal: operator.ne,
-    np.less: operator.lt,
-    np.less_equal: operator.le,
-    np.greater: operator.gt,
-    np.greater_equal: operator.ge,
+    **ratio.COMPARISONS,
 }
 
 compat.register_dim_type(Dim)
@@ -271,6 +296,7 @@ class Scope:
         self.box.scope = self
         self.hints: dict[str, int] = dict(hints or {})
         self.guards: list[Guard] = []
+        self.fixed: list[Fixed] = []
         self.units: dict[Expr, int] = {}
         self._open = True
         self._dims: dict[Expr, Dim] = {}
@@ -428,8 +454,11 @@ class Scope:
 
     def _fix(self, d: Dim, what: str, frame) -> int:
         """The size at hand of `d`, under a guard. TypeError for JAX, to which a symbolic size is no integer."""
+        if call_sites.only_fits(frame) and (hint := self.hint(d.expr)) is not None and hint <= _INT32:
+            self.assume(Cond(d.expr, "<=", const(_INT32)), "fits an int32")
+            return hint
         if call_sites.by_us(frame) or not call_sites.by_user(frame):
-            raise TypeError(f"the size {d.expr} is symbolic and cannot be {what}")
+            raise SizeNeeded(d.expr, what)
         return self._specialise(d, what, frame)
 
     def _specialise(self, d: Dim, what: str, frame) -> int:
@@ -439,12 +468,37 @@ class Scope:
                 f"the symbolic size {d.expr} is used as {what} at {call_sites.user_line(frame)}, which needs a number. "
                 "Mark the dim static in shapes=, or trace with arrays or concrete sizes, which fix it for one version."
             )
-        cond = Cond(d.expr, "==", const(hint))
-        if self.box.decide(cond) is not True:
-            if not self._open:
-                raise UndecidedDimension(f"the size {d.expr} has no number: the trace that could fix it is over.")
-            self._record(cond, f"used as {what}", frame)
+        where = self.place(frame)
+        who = f"`{where.expression}`" if where.expression else "the code"
+        self.fix(Fixed(d.expr, hint, who, where, needs(what), remedy(where, what)))
         return hint
+
+    def fix(self, fixed: Fixed) -> None:
+        """Makes a size a number, under a guard, and keeps the reason."""
+        cond = Cond(fixed.size, "==", const(fixed.value))
+        if self.box.decide(cond) is True:
+            return
+        if not self._open:
+            raise UndecidedDimension(f"the size {fixed.size} has no number: the trace that could fix it is over.")
+        self.guards.append(Guard(cond, "version", f"{cond} (needed as a number; now {{lhs}} and {{rhs}})", str(fixed.place)))
+        self._assume(cond)
+        self.fixed.append(fixed)
+
+    def place(self, frame=None) -> Place:
+        """The user's line that `frame`, or who calls this, works for."""
+        frame = frame or sys._getframe()
+        while frame is not None and call_sites.owner(frame.f_code.co_filename) != "user":
+            frame = frame.f_back
+        return NOWHERE if frame is None else place(frame.f_code, frame.f_lasti, frame.f_lineno)
+
+    def ask(self, cond: Cond) -> bool:
+        """Whether `cond` holds, proved or under a guard, for a caller within sod2jax that asks for its own."""
+        return self._ask(cond, sys._getframe(1))
+
+    def assume(self, cond: Cond, why: str) -> None:
+        """A guard of the version: what holds for the sizes at hand."""
+        if self.box.decide(cond) is not True:
+            self._record(cond, why, sys._getframe(1))
 
     def _hashed(self, d: Dim, frame) -> int:
         """The hash for a set or dict that is no memo: members that have equal hashes ask whether they are equal."""

@@ -179,11 +179,11 @@ class _Run:
                 stack.append(np.asarray(self.env[operand]).astype(INDEX)[()])
             else:
                 b = stack.pop()
-                stack.append(INDEX_OPS[op](stack.pop(), b))
+                stack.append(_INDEX_OPS[op](stack.pop(), b))
         return stack[0]
 
 
-INDEX_OPS = {
+_INDEX_OPS = {
     "ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "FLOORDIV": np.floor_divide, "MOD": np.mod,
     "MIN": np.minimum, "MAX": np.maximum,
 }  # fmt: skip

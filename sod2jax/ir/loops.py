@@ -160,14 +160,13 @@ Stmt = For | Let | Init | Update | Store | If | While | Gemm
 class Buffer:
     """A pointer argument. `access` is "r", "w" (what it held before does not matter; it may be read after it is written) or "rw".
 
-    `inplace` names buffers that this one may lie over: each of their elements is read only before this one's is written, by the
-    same iteration of the parallel loop. No other two buffers of a kernel overlap.
+    Two buffers of one kernel never overlap unless `inplace` names the other.
     """
 
     name: str
     dtype: np.dtype
     access: str
-    inplace: tuple[str, ...] = ()
+    inplace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,9 @@ def _lines(stmts, indent: str):
 
 def kernel_text(k: ir.Kernel) -> str:
     """A kernel as an indented listing."""
-    over = lambda b: f" in place of {', '.join(b.inplace)}" if b.inplace else ""
-    buffers = ", ".join(f"{b.name}: {dtype_text(b.dtype)} {b.access}{over(b)}" for b in k.buffers)
+    buffers = ", ".join(
+        f"{b.name}: {dtype_text(b.dtype)} {b.access}" + (f" in place of {b.inplace}" if b.inplace else "") for b in k.buffers
+    )
     lines = [f"kernel {k.name}({buffers}; {', '.join(k.sizes)}):"]
     lines += [f"  local {x.name}: {dtype_text(x.dtype)}[{x.extent}]" for x in k.locals]
     lines.append(f"  parallel for {k.var} in range({k.extent}):")
@@ -129,7 +130,6 @@ def _step(s: AnyStep, program: Program) -> str:
             rest = [f"while s{s.pred}"] if s.pred is not None else []
             rest += [f"counter s{s.counter}"] if s.counter is not None else []
             rest += [f"s{a} <-> s{b}" for a, b in s.swaps]
-            rest += [f"fills s{n}" for n in s.fresh]
             return ", ".join([f"loop x {s.length}" if s.length is not None else "loop", *rest])
     raise TypeError(f"{s!r} is no step of a Program")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jax.extend.core import primitives as p
 
 from sod2jax import compat
 from sod2jax.ir.dims import dim_as_value_p, expr_of
+from sod2jax.ir.ratio import size_float_p
 from sod2jax.ops import values
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
@@ -21,6 +24,28 @@ def dim_as_value(b, out, index, *, dim, **_):
     return b.position(expr_of(dim), out.dtype)
 
 
+F64 = np.dtype(np.float64)
+
+
+def size_float(b, out, index, *, code, wide, **sizes):
+    """The formula in f64, as Python computes it, rounded once."""
+
+    def value(code):
+        match code:
+            case ("size", i):
+                return b.convert(b.position(expr_of(sizes[f"size{i}"]), np.dtype(np.int64)), F64)
+            case ("number", x):
+                return b.const(x, F64)
+            case ("log2" | "log10" as name, x):
+                base = b.const(math.log(2 if name == "log2" else 10), F64)
+                return b.op("div", b.op("log", value(x), dtype=F64), base, dtype=F64)
+            case (name, *args):
+                return b.op(name, *map(value, args), dtype=F64)
+        raise AssertionError(code)
+
+    return b.convert(value(code), out.dtype)
+
+
 def empty(b, out, index, **_):
     return b.const(0, out.dtype)
 
@@ -32,3 +57,4 @@ def creates(prim, pull, value=None):
 creates(p.iota_p, iota, values.SHAPE.get("iota"))
 creates(dim_as_value_p, dim_as_value, values.SHAPE.get("dim_as_value"))
 creates(compat.primitive("empty"), empty)
+defop(OpDef(size_float_p, Dyn.ISDO, Mapping.SOURCE, pull=size_float, cost=20.0))

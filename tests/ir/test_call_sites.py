@@ -87,6 +87,7 @@ QUESTIONS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::sod2jax.errors.StaticSizeWarning")
 @pytest.mark.parametrize("code", QUESTIONS)
 def test_whatever_a_program_asks_is_right_at_other_sizes_too(code):
     """Compiled at 5 and at 7: each call gets what Python says of its size."""

@@ -28,6 +28,7 @@ from sod2jax.ir.dims import (
     subs_dims,
 )
 from sod2jax.ir.expr import parse
+from sod2jax.ir.ratio import size_float_p
 
 HINTS = {"b": 3, "s": 37, "h": 97, "w": 131, "t": 5, "n": 12}
 HOLDS = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, "<": operator.lt}
@@ -67,6 +68,8 @@ def evaluate(closed, env, *args):
             inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
             if eqn.primitive is dim_as_value_p:
                 outs = jnp.asarray(subs_dim(eqn.params["dim"], env), eqn.outvars[0].aval.dtype)
+            elif eqn.primitive is size_float_p:
+                outs = eqn.primitive.impl(**concrete(eqn.params))
             elif isinstance(inner, jex.ClosedJaxpr) and eqn.primitive.name != "scan":
                 outs = run(inner.jaxpr, inner.consts, inputs)
             else:

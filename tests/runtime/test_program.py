@@ -162,11 +162,7 @@ class Nested:
     def program(self) -> ir.Program:
         n = sym("n")
         line = 64 * n
-        ever = 1 << 30
-
-        def arena(k, dtype, shape=(n,)):
-            return ir.Slot("arena", k, np.dtype(dtype), shape, 4 * n if shape else const(8), k * line, last=ever)
-
+        arena = lambda k, dtype, shape=(n,): ir.Slot("arena", k, np.dtype(dtype), shape, 4 * n if shape else const(8), k * line)
         slots = (
             ir.Slot("input", 0, F32, (n,), 4 * n),
             *(arena(k, F32) for k in range(4)),
@@ -181,7 +177,7 @@ class Nested:
             lambda: [np.int64(3)],
             lambda counter, x: [x + np.float32(counter)],
         )
-        kernel = ir.Extern("add", (Buffer("x", F32, "r"), Buffer("y", F32, "w", inplace=("x",))), ("c",))
+        kernel = ir.Extern("add", (Buffer("x", F32, "r"), Buffer("y", F32, "w", inplace="x")), ("c",))
         return ir.Program(
             "nested", (ir.SymbolDef("n", 0, 0),), (ir.Input("x", F32, (n,)),), (ir.Output(F32, (n,), self.OUT),), slots, steps,
             (kernel,), hosts=tuple(ir.Host(f"h{k}", h) for k, h in enumerate(hosts)), arena=8 * line,

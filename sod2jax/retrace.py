@@ -1,0 +1,158 @@
+"""What becomes of a trace that fails: once more with more known of the sizes, where a symbolic size was at fault.
+
+* The user's function must not run again for a mistake that has nothing to do with sizes: `from_sizes` looks at the traceback.
+* Where a function of JAX wants one size as a number (`ir.fixed.SizeNeeded`), that size becomes one.
+* Else it is tried with no size 0, if none is now; with sizes fixed that are 0 or 1 now; at last with every size as it is now.
+* Which sizes became numbers, and at which line of the user's, is kept in the scope (`Scope.fixed`), and said.
+* If nothing helps, the first error is the one that the user sees.
+"""
+
+from __future__ import annotations
+
+import dis
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import TypeVar
+
+from sod2jax import compat
+from sod2jax.ir.call_sites import owner
+from sod2jax.ir.dims import Dim, Scope, UndecidedDimension
+from sod2jax.ir.expr import Expr, sym
+from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SizeNeeded, needs, place
+from sod2jax.ir.ratio import SizeFloat
+
+UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError)  # a NumPy scalar has attributes that a Dim lacks
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_MOST = 3  # sizes that are fixed one by one, before all are
+
+Result = TypeVar("Result")
+Assume = Callable[[Mapping[Expr, int], str], Scope]
+
+
+def first_that_traces(scope: Scope, assume: Assume, run: Callable[[Scope], Result]) -> tuple[Result, Scope]:
+    """`run(scope)` and the scope, or `run` of a scope in which more is assumed, and that scope.
+
+    `assume({expression: number}, op)` makes a fresh scope in which each expression is (`op`) its number.
+    """
+    try:
+        return run(scope), scope
+    except UNTRACEABLE as first:
+        if not scope.hints or not from_sizes(first):
+            raise
+        failed, fixed = first, []
+        while (more := _needed(failed, scope)) is not None and len(fixed) < _MOST:
+            fixed.append(more)
+            assumed = _with(assume({}, "=="), fixed)
+            try:
+                return run(assumed), assumed
+            except UNTRACEABLE as err:
+                failed = err
+        for assumed in [*(() if fixed else _milder(scope, assume)), _with(assume({}, "=="), _all(first, scope))]:
+            try:
+                return run(assumed), assumed
+            except UNTRACEABLE:
+                pass
+        raise
+
+
+def _milder(scope: Scope, assume: Assume) -> Iterator[Scope]:
+    """Scopes in which no size becomes a number that is not 0 or 1 now."""
+    empty = {sym(name): 0 for name, size in scope.hints.items() if size == 0}
+    declared = assume({}, "==").box  # without the guards of the trace that failed
+    if any(declared.lower(sym(name)) == 0 and size > 0 for name, size in scope.hints.items()):
+        yield assume({sym(name): 1 for name, size in scope.hints.items() if size > 0}, "<=")
+    if scope.units or empty:
+        yield assume(scope.units | empty, "==")
+
+
+def _with(scope: Scope, fixed: Sequence[Fixed]) -> Scope:
+    for f in fixed:
+        scope.fix(f)
+    return scope
+
+
+def _needed(err: BaseException, scope: Scope) -> Fixed | None:
+    """The size that JAX wanted as a number, if that is what went wrong."""
+    needed = next((e for e in _chain(err) if isinstance(e, SizeNeeded)), None)
+    if needed is None or (value := scope.hint(needed.size)) is None:
+        return None
+    where = _users(err)
+    who = f"`{where.called}`" if where.called else f"JAX's {_function_of_jax(err)}"
+    return Fixed(needed.size, value, who, where, needs(needed.what))
+
+
+def _all(err: BaseException, scope: Scope) -> list[Fixed]:
+    """Every size as it is now, since `err` does not say which one it is about."""
+    where = _users(err)
+    text = f"{type(err).__name__}: {str(err).partition(chr(10))[0]}"
+    who = f"`{where.called or where.expression}`" if where.expression else "the code"
+    needs = f"does not take a symbolic size ({text})"
+    return [Fixed(sym(name), size, who, where, needs) for name, size in scope.hints.items()]
+
+
+# -- what an error says
+
+
+def from_sizes(err: BaseException) -> bool:
+    """Whether a symbolic size may be the cause of an error: False where it certainly is not.
+
+    The user's own `raise` decides by values that the sizes at hand gave, under guards: other sizes do not change it, unless it
+    asked for types. In JAX's code some frame below the user's must hold a size.
+    """
+    if any(isinstance(e, (SizeNeeded, UndecidedDimension)) for e in _chain(err)):
+        return True
+    frames = list(traceback.walk_tb(err.__traceback__))
+    innermost, instruction = frames[-1][0], _last(err).tb_lasti
+    code = innermost.f_code
+    if isinstance(err, AttributeError) and (err.obj is not None or code.co_name == "__getattr__"):
+        return isinstance(err.obj, (Dim, SizeFloat))
+    if owner(code.co_filename) == "user":
+        return code.co_code[instruction] != _RAISE or not {"isinstance", "type"}.isdisjoint(code.co_names)
+    called = [frame for frame, _ in frames[_users_position(frames) + 1 :]]
+    return any(_holds_size(value) for frame in called for value in frame.f_locals.values())
+
+
+def _holds_size(value, depth: int = 3) -> bool:
+    """Whether a size stands in a value: alone, in the shape of an array, or within tuples, lists and dicts."""
+    if type(value) is Dim:
+        return True
+    if depth and isinstance(value, (tuple, list, dict)):
+        return any(_holds_size(x, depth - 1) for x in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, compat.ARRAYS) and any(type(d) is Dim for d in value.shape)
+
+
+def _chain(err: BaseException | None) -> Iterator[BaseException]:
+    seen = set()
+    while err is not None and id(err) not in seen:
+        seen.add(id(err))
+        yield err
+        err = err.__cause__ or err.__context__
+
+
+def _last(err: BaseException):
+    tb = err.__traceback__
+    while tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb
+
+
+def _users_position(frames: Sequence[tuple[FrameType, int]]) -> int:
+    """Of the innermost frame that is the user's; -1 if there is none."""
+    return max((i for i, (frame, _) in enumerate(frames) if owner(frame.f_code.co_filename) == "user"), default=-1)
+
+
+def _users(err: BaseException) -> Place:
+    """The user's line that led to an error."""
+    at, tb = NOWHERE, err.__traceback__
+    while tb is not None:
+        if owner(tb.tb_frame.f_code.co_filename) == "user":
+            at = place(tb.tb_frame.f_code, tb.tb_lasti, tb.tb_lineno)
+        tb = tb.tb_next
+    return at
+
+
+def _function_of_jax(err: BaseException) -> str:
+    """The function of JAX in which an error was raised."""
+    names = [f.f_code.co_name for f, _ in traceback.walk_tb(err.__traceback__) if owner(f.f_code.co_filename) == "jax"]
+    return f"`{names[-1]}`" if names else "code"

@@ -160,8 +160,11 @@ def _is_spec_leaf(x: Any) -> bool:
 
 
 def holds(cond: Cond, env: Mapping[str, int]) -> bool:
-    """Whether the comparison is true where the symbols have these values."""
-    a, b = cond.lhs.eval(env), cond.rhs.eval(env)
+    """Whether the comparison is true where the symbols have these values. One that divides by 0 there is not."""
+    try:
+        a, b = cond.lhs.eval(env), cond.rhs.eval(env)
+    except ZeroDivisionError:
+        return False
     return {"==": a == b, "!=": a != b, "<=": a <= b, "<": a < b}[cond.op]
 
 

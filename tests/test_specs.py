@@ -209,3 +209,8 @@ def test_integers_beyond_63_bits(text):
     with pytest.raises(SpecError, match="63 bits"):
         Contract(("n + 9223372036854775808",))
     Contract(("n",), f"n <= {2**63 - 1}")
+
+
+def test_a_condition_that_divides_by_zero_does_not_hold():
+    (cond,) = parse_constraint("6 // n == 0")
+    assert [holds(cond, {"n": n}) for n in (0, 3, 7)] == [False, False, True]

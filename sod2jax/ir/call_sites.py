@@ -30,45 +30,43 @@ from sod2jax import compat
 class Site:
     """A call site that may be told "no" without a guard.
 
-    `units`: when it asks whether a size is 0 or 1. `equal`: when it asks whether two sizes are equal, also where they are equal
-    in the call at hand. `hashes`: it puts sizes into a set, whose members then compare by guarded questions.
+    `empty`: when it asks whether a size is 0. `one`: whether it is 1. `equal`: whether two sizes are equal. `hashes`: it puts
+    sizes into a set, whose members then compare by guarded questions.
     """
 
     reason: str
-    units: bool = False
+    empty: bool = False
+    one: bool = False
     equal: bool = False
     hashes: bool = False
 
 
-_SAVES_AN_EQN = "a yes only leaves out eqns that change nothing"
+_SAVES_EQNS = Site("a yes only leaves out eqns that change nothing", empty=True, one=True, equal=True)
 _NOTHING = "a yes only leaves out eqns whose results have no elements"
 _ONE_GIVES_WAY = "a size of 1 gives way to the others; after a no the sizes must be equal, which is asked next"
 SITES = {
-    "jax/_src/core.py:divide_shape_sizes": Site("a yes saves a division, whose quotient is 1 then", units=True, equal=True),
-    "jax/_src/interpreters/batching.py:broadcast_batcher": Site(_SAVES_AN_EQN, units=True, equal=True),
+    "jax/_src/core.py:divide_shape_sizes": Site("a yes saves a division, whose quotient is 1 then", one=True, equal=True),
+    "jax/_src/interpreters/batching.py:broadcast_batcher": _SAVES_EQNS,
     "jax/_src/lax/control_flow/loops.py:_infer_scan_length": Site("lengths that differ are an error", hashes=True),
-    "jax/_src/lax/lax.py:_broadcast_in_dim_fwd_rule": Site(_SAVES_AN_EQN, units=True, equal=True),
-    "jax/_src/lax/lax.py:_broadcast_in_dim_shape_rule": Site(_ONE_GIVES_WAY, units=True),
-    "jax/_src/lax/lax.py:_broadcast_shapes_uncached": Site("a yes is a short cut to the same shape", units=True, equal=True),
+    "jax/_src/lax/lax.py:_broadcast_in_dim_fwd_rule": _SAVES_EQNS,
+    "jax/_src/lax/lax.py:_broadcast_in_dim_shape_rule": Site(_ONE_GIVES_WAY, one=True),
+    "jax/_src/lax/lax.py:_broadcast_shapes_uncached": _SAVES_EQNS,
     "jax/_src/lax/lax.py:_stack_shape_rule": Site("sizes that differ are an error", hashes=True),
-    "jax/_src/lax/lax.py:_try_broadcast_shapes": Site(_ONE_GIVES_WAY, units=True),
-    "jax/_src/lax/lax.py:broadcast_in_dim": Site(_SAVES_AN_EQN, units=True, equal=True),
-    "jax/_src/lax/lax.py:broadcast_to": Site(_ONE_GIVES_WAY, units=True),
-    "jax/_src/lax/lax.py:reshape": Site(_SAVES_AN_EQN, units=True, equal=True),
-    "jax/_src/lax/slicing.py:_gather_shape_rule": Site("a yes spares a check", units=True),
-    "jax/_src/numpy/einsum.py:_einsum": Site(_ONE_GIVES_WAY, units=True),
-    "jax/_src/numpy/indexing.py:NDIndexer.to_dynamic_slice": Site(
-        "a yes is an error; after a no the slice of size 1 must fit, which is asked next", units=True
-    ),
-    "jax/_src/numpy/indexing.py:_gather": Site(_NOTHING, units=True),
-    "jax/_src/numpy/indexing.py:_index_to_gather": Site(_SAVES_AN_EQN + ", or is an error as above", units=True, equal=True),
+    "jax/_src/lax/lax.py:_try_broadcast_shapes": Site(_ONE_GIVES_WAY, one=True),
+    "jax/_src/lax/lax.py:broadcast_in_dim": _SAVES_EQNS,
+    "jax/_src/lax/lax.py:broadcast_to": Site(_ONE_GIVES_WAY, one=True),
+    "jax/_src/lax/lax.py:reshape": _SAVES_EQNS,
+    "jax/_src/lax/slicing.py:_gather_shape_rule": Site("a yes spares a check", empty=True),
+    "jax/_src/numpy/einsum.py:_einsum": Site(_ONE_GIVES_WAY, one=True),
+    "jax/_src/numpy/indexing.py:_gather": Site(_NOTHING, empty=True),
+    "jax/_src/numpy/indexing.py:_index_to_gather": Site("as above; an empty axis is an error", one=True, equal=True),
     "jax/_src/numpy/indexing.py:_take": Site(
-        "an empty axis fails at the next question, whether a slice of 1 fits; without indices nothing is taken", units=True
+        "an empty axis fails at the next question, whether a slice of 1 fits; without indices nothing is taken", empty=True
     ),
-    "jax/_src/numpy/tensor_contractions.py:matmul": Site(_ONE_GIVES_WAY, units=True),
-    "jax/_src/numpy/util.py:_broadcast_arrays": Site(_SAVES_AN_EQN, units=True, equal=True),
-    "jax/_src/numpy/util.py:_where": Site(_NOTHING, units=True),
-    "jax/_src/ops/scatter.py:_scatter_impl": Site(_NOTHING, units=True),
+    "jax/_src/numpy/tensor_contractions.py:matmul": Site(_ONE_GIVES_WAY, one=True),
+    "jax/_src/numpy/util.py:_broadcast_arrays": _SAVES_EQNS,
+    "jax/_src/numpy/util.py:_where": Site(_NOTHING, empty=True),
+    "jax/_src/ops/scatter.py:_scatter_impl": Site(_NOTHING, empty=True),
     "jax/_src/util.py:HashableWrapper.__init__": Site("the key of a memo", hashes=True),
     "flax/core/lift.py:scan": Site("lengths that differ are an error", hashes=True),
 }

@@ -409,10 +409,10 @@ class Scope:
         site = call_sites.site_of(frame)
         if site is None or _is_remainder(cond.lhs):
             return False
-        unit = cond.rhs.value in (0, 1)
-        if not (site.units if unit else site.equal):
+        value = cond.rhs.value
+        if not (site.empty if value == 0 else site.equal or (site.one and value == 1)):
             return False
-        if unit:
+        if value in (0, 1):
             hinted = self._hinted_truth(cond)
             if hinted is not False and any(a.args for a in cond.lhs.atoms) and self.box.prove(cond):
                 return False  # a gradient's window, say: a formula of sizes that is 1 at all of them

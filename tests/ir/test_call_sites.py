@@ -152,7 +152,6 @@ PROGRAMS = {
     "reshape": (lambda x: lax.reshape(x, (4, x.shape[0])), ("n, 4",), ROWS),
     "_gather_shape_rule": (lambda x, i: x[i], ("4, 3", "n"), ROWS),
     "_einsum": (lambda x, y: jnp.einsum("bi,bj->bij", x, y), ("n, 3", "n, 2"), ROWS),
-    "to_dynamic_slice": (lambda x, i: x[i], ("n, 3", ""), (5, 1, 4)),
     "_broadcast_in_dim_fwd_rule": (
         lambda x: jnp.where(jnp.tril(jnp.ones((x.shape[0],) * 2, bool)), x[:, None], 0.0), ("n",), ROWS
     ),

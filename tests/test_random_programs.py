@@ -1,6 +1,6 @@
 """Random programs against JAX: each is compiled once with symbolic sizes and run at several (see tests/programs/).
 
-* `programs` is a hypothesis strategy over the kinds of lines in tests/programs: 4 to 30 lines, shared subterms, loops and
+* `programs` is a hypothesis strategy over the kinds of lines in tests/programs: 1 to 30 lines, shared subterms, loops and
   branches within each other, sizes a, b and c, comparisons of sizes in Python, all dtypes, donation, with and without `shapes=`.
 * `--programs N` runs N of them, in blocks that pytest-xdist can spread. Each run has a fresh seed; `--seed S` repeats one.
 * A failure prints the smallest program found that shows it, as a script, and the command that repeats it.
@@ -12,12 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 from programs.compare import SIZES, judge, sizes_of
 from programs.generator import WEIGHTS, Generator, drawn, seeded
 from programs.xla_differs import PROGRAMS
+
+import sod2jax as sod2
 
 BLOCK = 8
 
@@ -81,6 +84,13 @@ def test_programs_are_as_long_as_they_should_be():
     assert sum(lengths) / len(lengths) > 8
 
 
+def test_what_fails_is_shrunk():
+    """A program of any length that scans becomes a line or two with a body of as many."""
+    quick = settings(max_examples=500, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    program, sizes = find(programs(), lambda case: "lax.scan" in str(case[0]), settings=quick)
+    assert len(str(program).splitlines()) <= 10, program
+
+
 def test_programs_are_what_they_claim():
     """JAX takes nearly all of them, and gives the shapes and dtypes that the generator has in its books."""
     refused = 0
@@ -120,10 +130,6 @@ def test_a_script_runs_by_itself(capsys):
 def test_xla_differs(name):
     """Programs on which `jax.jit` is wrong: we agree with JAX op by op. If `jax.jit` does, too, the entry can go."""
     fun, args = PROGRAMS[name]
-    import numpy as np
-
-    import sod2jax as sod2
-
     with jax.disable_jit():
         right = jax.tree.leaves(fun(*args))
     ours = jax.tree.leaves(sod2.jit(fun)(*args))

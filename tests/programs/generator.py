@@ -19,7 +19,7 @@ from programs.updates import Updates
 
 from sod2jax.ir.expr import const
 
-LEAST, MOST = 4, 30  # lines
+LEAST, MOST = 1, 30  # lines
 
 # How often each kind of line is drawn, relative to the others.
 WEIGHTS = {

@@ -87,7 +87,7 @@ def test_programs_are_as_long_as_they_should_be():
 def test_what_fails_is_shrunk():
     """A program of any length that scans becomes a line or two with a body of as many."""
     quick = settings(max_examples=500, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    program, sizes = find(programs(), lambda case: "lax.scan" in str(case[0]), settings=quick)
+    program, _ = find(programs(), lambda case: "lax.scan" in str(case[0]), settings=quick)
     assert len(str(program).splitlines()) <= 10, program
 
 

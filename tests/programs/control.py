@@ -246,6 +246,21 @@ class Control(Builder):
             return self.finish(t, [*xs, *arrays], [body], inner, stacked=ys)
         return self.finish(t + "[0]", [*xs, *arrays], [body], inner, target=self.targets(xs))
 
+    def op_keys(self):
+        """A random key goes round, and is split at every step."""
+        x = self.pick(lambda t: t.dtype in ("float32", "float64") and is_tame(t))
+        if x is None or self.depth >= DEEPEST:
+            return None
+        name = self.fresh()
+        before = (
+            f"def {name}_body({name}_i, {name}_c):\n"
+            f"    {name}_k, {name}_s = jax.random.split({name}_c[0])\n"
+            f"    return {name}_k, {name}_c[1] * 0.5 + jax.random.uniform({name}_s, {name}_c[1].shape, {name}_c[1].dtype)\n"
+        )
+        count = self.one(["3", "1", "a % 4", "0"]) if not self.smooth else "2"
+        t = f"lax.fori_loop(0, {count}, {name}_body, (jax.random.key({self.below(3)}), {x.name}))[1]"
+        return self.finish(t, [x], [], [Term("", x.shape, x.dtype, max(3, x.bound), False)], before=before)
+
     # -- transformations
 
     def op_map(self):

@@ -9,6 +9,7 @@ from itertools import accumulate
 import numpy as np
 from programs.elementwise import Elementwise
 from programs.folds import Folds
+from programs.library import Library
 from programs.movement import Movement
 from programs.numbers import Numbers
 from programs.products import Products
@@ -31,13 +32,14 @@ WEIGHTS = {
     "rewrite": 3, "exchange": 3, "shift_within": 2,
     "reduce": 6, "arg": 2, "normalise": 4, "running": 3, "sort": 2, "sort_by_key": 1, "top": 1, "count": 1,
     "dot": 6, "dense": 5, "conv": 3, "pool": 2,
-    "cond": 3, "switch": 2, "fori": 6, "while": 4, "scan": 6, "map": 2, "grad": 3,
+    "vector": 5, "matrix": 4, "picked": 1,
+    "cond": 3, "switch": 2, "fori": 6, "while": 4, "scan": 6, "map": 2, "grad": 3, "keys": 1,
     "question": 3, "divisible": 3, "number": 5, "made": 4, "cut": 5, "unrolled": 2, "symbol": 2,
 }  # fmt: skip
 INPUTS = ["float32"] * 6 + ["int32"] * 3 + ["bool", "bfloat16", "float16", "int8", "int16", "uint8", "uint32", "complex64"]
 
 
-class Generator(Elementwise, Movement, Folds, Products, Updates, Numbers, Questions):
+class Generator(Elementwise, Movement, Folds, Products, Updates, Numbers, Library, Questions):
     """Draws programs: `Generator(below).program()`."""
 
     names = tuple(WEIGHTS)

@@ -73,7 +73,7 @@ def test_every_kind_of_line_is_drawn():
             if getattr(self, f"op_{kind}")() is not None and len(self.lines) > before:
                 found.add(kind)
 
-    for number in range(60):
+    for number in range(120):
         Recording(seeded(number)).program()
     assert found == set(WEIGHTS)
 
@@ -85,9 +85,9 @@ def test_programs_are_as_long_as_they_should_be():
 
 
 def test_what_fails_is_shrunk():
-    """A program of any length that scans becomes one of a line or two."""
-    quick = settings(max_examples=500, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    program, _ = find(programs(), lambda case: "lax.scan" in str(case[0]), settings=quick)
+    """A program of any length that loops becomes one of a line or two."""
+    quick = settings(max_examples=60, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    program, _ = find(programs(), lambda case: "lax.fori_loop" in str(case[0]), settings=quick)
     assert len(program.lines) <= 2, program
 
 

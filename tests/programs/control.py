@@ -39,6 +39,11 @@ def is_like(t: Term, x: Term) -> bool:
     return t.shape == x.shape and t.dtype == x.dtype
 
 
+def settled(t: Term) -> float:
+    """The bound of what goes round in t's place."""
+    return t.bound if t.dtype == "bool" else max(t.bound, 3)
+
+
 def row(terms) -> str:
     """A tuple, or what takes one apart."""
     names = [t if isinstance(t, str) else t.name for t in terms]
@@ -58,7 +63,9 @@ class Control(Builder):
         inner.smooth = smooth or self.smooth
         outside = [t for t in self.terms if self.chance(0.3)][-3:]
         inner.terms = [*outside, *arguments]
-        for _ in range(1 + self.below(IN_BODIES)):
+        for k in range(IN_BODIES):
+            if k and self.enough(4):
+                break
             inner.step()
         results = inner.results(wanted)
         others = []
@@ -75,30 +82,37 @@ class Control(Builder):
         return Body(text, uses, tuple(others))
 
     def results(self, wanted) -> list[str]:
-        """The names of the next values: new ones, others' last ones, the same one twice."""
+        """The names of the next values: new ones, made from the last ones or not, others' last ones, the same one twice."""
         found: list[str] = []
         for k, x in enumerate(wanted):
-            how = self.below(8)
+            how = self.below(10)
             twins = [found[j] for j, y in enumerate(wanted[:k]) if is_like(y, x)]
-            if how == 6 and twins:
+            if how in (4, 5) and twins:
                 found.append(self.one(twins))
-            elif how >= 6 and len(wanted) > 1:
+            elif how in (6, 7) and len(wanted) > 1:
                 found.append(self.one([y for y in wanted if is_like(y, x)]).name)
+            elif how in (3, 8, 9) and (y := self.ready(x)) is not None:
+                found.append(y.name)
             else:
-                found.append(self.close(x))
+                found.append(self.close(x, alone=how in (1, 2, 3)))
         return found
 
-    def close(self, x: Term) -> str:
-        """A value of the body like x, tame enough to be the next x."""
+    def ready(self, x: Term) -> Term | None:
+        """A value of the body that can be the next x as it is."""
+        return self.pick(lambda t: is_like(t, x) and t is not x and t.exact >= x.exact and t.bound <= max(x.bound, 3))
+
+    def close(self, x: Term, alone: bool) -> str:
+        """A value of the body like x, tame enough to be the next x; of another value `alone`, or of x, too."""
         y = self.pick(lambda t: is_like(t, x) and t is not x and t.exact >= x.exact) or x
-        if x.dtype == "uint32" or x.dtype == "bool":
-            done = self.add(f"{x.name} ^ {y.name}", [x, y], x.shape, x.dtype, x.bound)
+        if x.dtype in ("uint32", "bool"):
+            t = "~{y}" if alone else "{x} ^ {y}"
         elif x.dtype in INTEGERS:
-            done = self.add(f"({x.name} + {y.name}) % 4", [x, y], x.shape, x.dtype, 3)
+            t = "{y} % 4" if alone else "({x} + {y}) % 4"
         elif x.exact:
-            done = self.add(f"jnp.clip({x.name} - {y.name}, -3, 3)", [x, y], x.shape, x.dtype, 3)
+            t = "jnp.clip({y}, -3, 3)" if alone else "jnp.clip({x} - {y}, -3, 3)"
         else:
-            done = self.add(f"jnp.tanh({y.name}) - 0.5 * {x.name}", [x, y], x.shape, x.dtype, 3, exact=False)
+            t = "jnp.tanh({y})" if alone else "jnp.tanh({y}) - 0.5 * {x}"
+        done = self.add(t.format(x=x.name, y=y.name), [x, y], x.shape, x.dtype, settled(x), exact=x.exact)
         return x.name if done is None else done.name
 
     def state(self) -> Term | None:
@@ -118,7 +132,7 @@ class Control(Builder):
         def exact(x):
             return all(t.exact for t in states if is_like(t, x))
 
-        return [Term(f"{name}{k}", t.shape, t.dtype, max(t.bound, 3), exact(t)) for k, t in enumerate(states)]
+        return [Term(f"{name}{k}", t.shape, t.dtype, settled(t), exact(t)) for k, t in enumerate(states)]
 
     def rows(self, name: str, arrays: list[Term]) -> list[Term]:
         return [Term(f"{name}{k}", t.shape[1:], t.dtype, t.bound, t.exact) for k, t in enumerate(arrays)]
@@ -275,14 +289,14 @@ class Control(Builder):
         rows = self.rows(f"{name}_r", arrays)
         if axes == "0, None":
             rows[1] = self.held(f"{name}_w", arrays[1:])[0]
-        held = Term(rows[0].name, rows[0].shape, xs.dtype, max(3, xs.bound), xs.exact)
+        held = Term(rows[0].name, rows[0].shape, xs.dtype, settled(xs), xs.exact)
         body = self.body(f"{name}_body", ", ".join(r.name for r in rows), [held, *rows[1:]], [held])
         ways = [f"jax.vmap({{f}}, in_axes=({axes},))", f"jax.checkpoint(jax.vmap({{f}}, in_axes=({axes},)))"]
         ways += ["jax.vmap({f})"] * 3 + ["_map"] if axes == "0" else []
         t = self.one(ways).format(f=f"{name}_body")
         names = ", ".join(x.name for x in arrays)
         t = f"lax.map({name}_body, {names})" if t == "_map" else f"{t}({names})"
-        return self.finish(t, arrays, [body], [Term("", xs.shape, xs.dtype, max(xs.bound, 3), xs.exact)])
+        return self.finish(t, arrays, [body], [Term("", xs.shape, xs.dtype, settled(xs), xs.exact)])
 
     def op_grad(self):
         x = self.pick(lambda t: is_tame(t) and t.dtype in ("float32", "float64") and not t.exact)

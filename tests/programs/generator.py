@@ -20,7 +20,7 @@ from programs.updates import Updates
 
 from sod2jax.ir.expr import const
 
-LEAST, MOST = 1, 30  # lines
+MOST = 30  # lines
 
 # How often each kind of line is drawn, relative to the others.
 WEIGHTS = {
@@ -64,9 +64,8 @@ class Generator(Elementwise, Movement, Folds, Products, Updates, Numbers, Librar
             shapes += [(C,), (C, B), (C, const(4))]
         for _ in range(self.below(4)):
             self.input(self.one(shapes), self.one(dtypes), self.chance(0.5))
-        wanted = LEAST + self.below(MOST - LEAST + 1)
-        for _ in range(3 * wanted):
-            if len(self.lines) >= wanted:
+        for _ in range(3 * MOST):
+            if len(self.lines) >= MOST or (self.lines and self.enough(18)):
                 break
             self.step()
         used = {name for line in self.lines for name in line.uses}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from programs.control import Control
+from programs.control import Control, settled
 from programs.terms import EXACT, INTEGERS, LARGE_SIZES, REAL, SINGLE, ZERO_SIZES, A, B, C, Line, Term
 
 from sod2jax.ir.expr import Expr, as_expr, const, floordiv
@@ -195,7 +195,7 @@ class Questions(Control):
             count = count.format(d=d)
         inner = self.held(f"{name}_x", [x])
         body = self.body(f"{name}_step", inner[0].name, inner, inner)
-        made = self.make(name, [x], x.shape, x.dtype, max(x.bound, 3), x.exact)
+        made = self.make(name, [x], x.shape, x.dtype, settled(x), x.exact)
         if made is None:
             return None
         before = (

@@ -83,6 +83,10 @@ class Builder:
     def chance(self, p: float) -> bool:
         return self.below(20) >= round(20 * (1 - p))
 
+    def enough(self, n: int) -> bool:
+        """Whether to stop, asked before each of about n: what fails is shrunk by taking out one with its question."""
+        return self.below(n) == 0
+
     def one(self, options):
         return options[self.below(len(options))]
 

@@ -27,6 +27,7 @@ from sod2jax.ir.dims import Dim, Scope, expr_of
 from sod2jax.ir.expr import Expr, const, parse, sym
 from sod2jax.ir.fixed import Fixed
 from sod2jax.ir.program import Cond, Guard, SymbolDef
+from sod2jax.rebind import functions_of, redirected
 from sod2jax.retrace import first_that_traces
 from sod2jax.specs import Contract, Leaf, ShapeSpec, check_rank_and_dtype, contract_guard, parse_constraint, symbol_defs
 
@@ -134,7 +135,7 @@ def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signat
     jitted = jax.jit(
         _fresh(arguments.fun), static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames
     )
-    with scope.opened():
+    with scope.opened(), redirected(functions_of(arguments.fun) if signature.symbols else ()):
         return jitted.trace(*args, **kwargs)
 
 

@@ -268,13 +268,11 @@ def test_keys_of_another_type_are_another_version():
     assert compiled.memory_analysis().argument_size_in_bytes == 8
 
 
-def test_what_jax_does_for_constant_sizes_alone_has_a_version_per_size():
+def test_a_shuffle_compiles_once():
     g = sod2.jit(jax.random.permutation, shapes=(None, "n"))
-    with pytest.warns(errors.StaticSizeWarning, match="permutation"):
-        g(KEY, np.arange(5))
     for n in (5, 3, 5):
         same(g(KEY, np.arange(n)), jax.random.permutation(KEY, np.arange(n)))
-    assert g.cache_info().compiles == 2
+    assert g.cache_info().compiles == 1
 
 
 def test_donated_keys_are_gone():

@@ -28,7 +28,7 @@ LAYERS = (
     ("options", "userfile"),
     ("ir",),
     ("specs",),
-    ("arguments", "retrace", "symbolic"),
+    ("arguments", "rebind", "retrace", "symbolic"),
     ("ops", "trace"),
     ("rewrite", "analyse"),
     ("plan",),

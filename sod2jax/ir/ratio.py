@@ -27,7 +27,7 @@ from jax.extend.core import Primitive
 
 from sod2jax import compat
 from sod2jax.ir import call_sites
-from sod2jax.ir.expr import Expr, const, floordiv, mod
+from sod2jax.ir.expr import Expr, const, exact_quotient, floordiv, mod
 from sod2jax.ir.fixed import Fixed
 from sod2jax.ir.formula import FUNCTIONS, OF_NUMPY, Code, at_size, at_sizes, evaluate, growth, last_true, numbered, sizes_of, text
 from sod2jax.ir.program import Cond
@@ -96,7 +96,7 @@ class SizeFloat:
     def hint(self) -> float | None:
         """The float in the call at hand."""
         env = self.scope.hints
-        return evaluate(self.code, env, self.wide) if all(e.free <= env.keys() for e in self.sizes) else None
+        return float(evaluate(self.code, env, self.wide)) if all(e.free <= env.keys() for e in self.sizes) else None
 
     def __add__(self, other):
         return binary("add", self, other)
@@ -352,6 +352,11 @@ def _binary_fraction(x: Exact) -> bool:
     return d is not None and d & (d - 1) == 0 and not _inexact(x)
 
 
+def _reduced(numerator: Expr, denominator: Expr, below: bool = False, above: bool = False) -> Exact:
+    quotient = exact_quotient(numerator, denominator)
+    return Exact(numerator, denominator, below, above) if quotient is None else Exact(quotient, const(1), below, above)
+
+
 def _combined(name: str, a: Exact, b: Exact, scope) -> Exact | None:
     """The exact result of an operation, if its float is a single rounding away from it in all that matters."""
     if name in ("add", "sub"):
@@ -359,13 +364,13 @@ def _combined(name: str, a: Exact, b: Exact, scope) -> Exact | None:
             b = _negated(b)
         numerator = a.numerator * b.denominator + b.numerator * a.denominator
         both = a.denominator.value != 1 and b.denominator.value != 1 and not (_binary_fraction(a) and _binary_fraction(b))
-        return Exact(numerator, a.denominator * b.denominator, a.below or b.below or both, a.above or b.above or both)
+        return _reduced(numerator, a.denominator * b.denominator, a.below or b.below or both, a.above or b.above or both)
     if name == "div":
         low = scope.box.lower(b.numerator)
         if low is None or low < 1 or (b.numerator.value is None and not (_binary_fraction(a) and b.denominator.value == 1)):
             return None
         vague = _inexact(a, b)
-        return Exact(a.numerator * b.denominator, a.denominator * b.numerator, vague, vague)
+        return _reduced(a.numerator * b.denominator, a.denominator * b.numerator, vague, vague)
     if name == "mul":
         product = a.numerator * b.numerator, a.denominator * b.denominator
         for x, y in ((a, b), (b, a)):
@@ -373,9 +378,9 @@ def _combined(name: str, a: Exact, b: Exact, scope) -> Exact | None:
             is_constant = y.numerator.value is not None and y.denominator.value is not None
             if (is_integer and is_constant) or (_binary_fraction(y) and _is_power_of_two(y.numerator)):
                 kept = y if is_integer and is_constant else x
-                return Exact(*product, kept.below, kept.above)
+                return _reduced(*product, kept.below, kept.above)
         vague = not (_binary_fraction(a) and _binary_fraction(b))
-        return Exact(*product, vague, vague)
+        return _reduced(*product, vague, vague)
     return None
 
 

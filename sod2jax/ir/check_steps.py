@@ -241,6 +241,8 @@ class _Order:
 
     def loop(self, n: int, step: Loop) -> Iterator[str]:
         last = n + sum(1 for _ in walk((*step.cond, *step.body)))
+        for slot in step.fresh:
+            yield from self.write(n, slot)  # it may hold anything
         for state, new in step.swaps:
             yield from self.read(n, state, "the state of a loop")
             for slot in (state, new):

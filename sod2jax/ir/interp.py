@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import ml_dtypes
 import numpy as np
@@ -23,6 +23,13 @@ from sod2jax.ir.expr import Expr, as_expr, postfix
 INDEX = np.dtype(np.int64)
 
 
+class Watch(Protocol):
+    """What is told of each access to a buffer or a local: its name and the elements."""
+
+    def read(self, buffer: str, elements: np.ndarray) -> None: ...
+    def write(self, buffer: str, elements: np.ndarray) -> None: ...
+
+
 def run(
     kernel: ir.Kernel,
     buffers: dict[str, np.ndarray],
@@ -31,15 +38,16 @@ def run(
     end: int | None = None,
     *,
     panel: int | None = None,
+    watch: Watch | None = None,
 ) -> None:
-    """Run iterations `begin` to `end` (all by default) of a kernel on flat arrays, in place."""
+    """Run iterations `begin` to `end` (all by default) of a kernel on flat arrays, in place. `watch` sees every access."""
     end = kernel.extent.eval(sizes) if end is None else end
     memory = {b.name: _flat(buffers[b.name], b.dtype) for b in kernel.buffers}
     with np.errstate(all="ignore"):
         for i in range(begin, end):
             scratch = {x.name: np.zeros(x.extent.eval(sizes), x.dtype) for x in kernel.locals}
             env = {k: np.int64(v) for k, v in sizes.items()} | {kernel.var: np.int64(i)}
-            _Run(memory | scratch, env, panel).body(kernel.body)
+            _Run(memory | scratch, env, panel, watch).body(kernel.body)
 
 
 def _flat(array: np.ndarray, dtype) -> np.ndarray:
@@ -60,8 +68,8 @@ class _Acc:
 
 
 class _Run:
-    def __init__(self, memory, env, panel):
-        self.memory, self.env, self.panel = memory, env, panel
+    def __init__(self, memory, env, panel, watch: Watch | None = None):
+        self.memory, self.env, self.panel, self.watch = memory, env, panel, watch
         self.lanes: int | None = None
 
     # Statements.
@@ -104,6 +112,8 @@ class _Run:
         at, value, where = np.broadcast_arrays(at, value, where)
         at, value = at[where], value[where]
         self._check(s.buffer, at)
+        if self.watch is not None:
+            self.watch.write(s.buffer, at)
         self.memory[s.buffer][at] = value
 
     def _if(self, s: ir.If):
@@ -127,10 +137,18 @@ class _Run:
         r, p, j = np.arange(rows), np.arange(k), np.arange(columns)
         out = np.zeros((rows, columns), np.float64)
         for n, start in enumerate(starts):
-            x = a[i(s.a_offset) + start + r[:, None] * i(s.a_row) + p * i(s.a_col)]
-            y = b[i(s.b_offset) + ((n * k + p) * self.panel)[:, None] + j]
+            from_a = i(s.a_offset) + start + r[:, None] * i(s.a_row) + p * i(s.a_col)
+            from_b = i(s.b_offset) + ((n * k + p) * self.panel)[:, None] + j
+            if self.watch is not None:
+                self.watch.read(s.a, from_a)
+                self.watch.read(s.b, from_b)
+            x, y = a[from_a], b[from_b]
             out += x.astype(np.float64) @ y.astype(np.float64)
         at = i(s.c_offset) + r[:, None] * i(s.ldc) + j
+        if self.watch is not None:
+            if i(s.accumulate):
+                self.watch.read(s.c, at)
+            self.watch.write(s.c, at)
         c[at] = (out + c[at] if i(s.accumulate) else out).astype(c.dtype)
 
     STATEMENTS: ClassVar = {
@@ -157,9 +175,13 @@ class _Run:
         buffer = self.memory[v.buffer]
         if v.where is None:
             self._check(v.buffer, at)
+            if self.watch is not None:
+                self.watch.read(v.buffer, at)
             return buffer[at]
         at, where = np.broadcast_arrays(at, self.value(v.where))
         self._check(v.buffer, at[where])
+        if self.watch is not None:
+            self.watch.read(v.buffer, at[where])
         out = np.zeros(at.shape, buffer.dtype)
         out[where] = buffer[at[where]]
         return out

@@ -23,7 +23,7 @@ from sod2jax.ir.expr import const
 from sod2jax.ir.loops import Local
 from sod2jax.lowering import jit
 
-FEW = 6
+FEW = 3
 SIZES = (3, 8, 1500)
 HEAD = "import jax.numpy as jnp\nfrom jax import lax\n\n\n"
 EXPRESSIONS = (

@@ -77,7 +77,8 @@ def as_array(x) -> jax.Array:
     if isinstance(x, jax.Array) and x.ndim > 1:
         # Another layout is only undone by a computation; device_put would keep it.
         x = x if compat.is_row_major(x) else jnp.array(x, copy=True)
-    return jax.device_put(compat.canonicalize_value(x), jax.sharding.SingleDeviceSharding(cpu_device()))
+    x, sharding = compat.canonicalize_value(x), jax.sharding.SingleDeviceSharding(cpu_device())
+    return jax.device_put(x, sharding) if isinstance(x, jax.Array) else compat.transfer(x, sharding)
 
 
 # -- typed keys: to the runtime, nodes of a pytree around their words, as to jax.jit
@@ -121,8 +122,12 @@ def _scalar_info(x) -> tuple[int, bool]:
     return _CODES[compat.canonical_dtype(aval.dtype)], aval.weak_type
 
 
+# Exact types of array-likes that no one registers as nodes of a pytree.
+_LEAF_TYPES = frozenset({bool, int, float, complex, np.ndarray, *(t for t in np.sctypeDict.values() if t is not np.object_)})
+
 _runtime.setup(
     **compat.runtime_names(),
+    leaf_types=_LEAF_TYPES,
     tracer_type=compat.Tracer,
     make_aval=_make_aval,
     dtype_code=lambda dtype: _CODES[dtype] if dtype in _CODES else image.dtype_code(dtype),

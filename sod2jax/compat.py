@@ -22,6 +22,7 @@ import numpy as np
 from jax._src import api_util as _api_util
 from jax._src import config as _config
 from jax._src import core as _core
+from jax._src import dlpack as _dlpack
 from jax._src import dtypes as _dtypes
 from jax._src import sharding_impls as _sharding_impls
 from jax._src import source_info_util as _source_info
@@ -509,6 +510,25 @@ def is_row_major(x) -> bool:
     return layout is None or (tuple(layout.major_to_minor) == tuple(range(x.ndim)) and not layout.tiling)
 
 
+_IMPORTS = {_dlpack.from_dlpack.__code__}
+
+
+def is_foreign(x) -> bool:
+    """Whether the memory of an array was handed over by DLPack, so that another library may change it in place.
+
+    JAX keeps no note of it but the traceback of each array's birth; without tracebacks (or after a copy by `jax.device_put`, which
+    may share memory, too) the answer is no.
+    """
+    birth = x.traceback
+    return birth is not None and not _IMPORTS.isdisjoint(birth.raw_frames()[0])
+
+
+def transfer(x, sharding):
+    """`x`, which is no jax.Array yet, as one: by the transfer that `jax.jit` makes of an argument, implicit to `jax.transfer_guard`."""
+    aval = _core.shaped_abstractify(x)
+    return _xla_client.batched_device_put(aval, sharding, [np.asarray(x, aval.dtype)], list(sharding.device_set), False)
+
+
 def result_handler(aval, sharding, committed: bool):
     """JAX's function from an array to the array with this aval over the same memory: what jax.jit makes its results with."""
     try:
@@ -526,6 +546,9 @@ def runtime_names() -> dict[str, Any]:
         "unsafe_buffer_pointer": array.unsafe_buffer_pointer,
         "is_deleted": array.is_deleted,
         "block_until_ready": array.block_until_ready,
+        "numpy_view": array._single_device_array_to_np_array_did_copy,
+        "is_foreign": is_foreign,
+        "transfer_guard": _config.transfer_guard_host_to_device,
         "delete_array": array.delete,
         "check_if_deleted": array._check_if_deleted,
         "array_from_dlpack": _jax.dlpack_managed_tensor_to_buffer,

@@ -10,6 +10,7 @@
 #include "arrays.h"
 
 #include "host_arrays.h"
+#include "inputs.h"
 
 #include <algorithm>
 #include <mutex>
@@ -184,7 +185,7 @@ OutputKind make_output_kind(const int64_t *dims, int64_t rank, int64_t dtype, in
 }
 
 PyObject *array_of_block(void *block, OutputKind *kind, bool committed) {
-  if (kind->bytes > kMostPut || jax.put_array == Py_None)
+  if (kind->bytes > kMostPut || jax.put_array == Py_None || transfers_are_guarded())
     return import_block(block, kind, committed);
   nb::object array = nb::steal(host_array_of_block(
       block, kind->dims.data(), static_cast<int64_t>(kind->dims.size()), kind->numpy_dtype.ptr()));

@@ -2,9 +2,11 @@
 //  * outputs get blocks of the pool, or the memory of donated arguments; the program runs; blocks
 //  become jax.Arrays;
 //  * results are committed if an argument was, as with jax.jit;
-//  * donated arguments are deleted;
+//  * donated arguments are deleted, if jax.jit would have used them;
 //  * results are put into the tree that the function returned.
 #include "call.h"
+
+#include "run.h"
 
 #include <algorithm>
 
@@ -13,39 +15,45 @@ namespace nb = nanobind;
 namespace sod2py {
 namespace {
 
-bool check_donation(const Version &version, const Work &work) {
-  for (int64_t donated : version.donated)
-    for (size_t i = 0; i < work.values.size(); ++i)
-      if (static_cast<int64_t>(i) != donated && work.values[i].array &&
-          work.values[i].array == work.values[static_cast<size_t>(donated)].array) {
-        bool twice =
-            std::find(version.donated.begin(), version.donated.end(), i) != version.donated.end();
-        PyErr_Format(jax.runtime_error,
-                     twice ? "INVALID_ARGUMENT: Attempt to donate the same buffer twice in "
-                             "Execute() (flattened argument %zu). "
-                             "Toy example for this bug: `f(donate(a), donate(a))`."
-                           : "INVALID_ARGUMENT: Attempt to use a buffer that was previously "
-                             "donated in the same call to "
-                             "Execute() (flattened argument %zu). Toy example for this bug: "
-                             "`f(donate(a), a)`.",
-                     i);
-        return false;
-      }
+// JAX's errors for a buffer that this call donates and passes once more. `donated` are the leaves
+// that are given up, `version.kept` those that the program reads.
+bool check_donation(const Version &version, const std::vector<int64_t> &donated, const Work &work) {
+  for (int64_t leaf : donated)
+    for (size_t i = 0; i < version.kept.size(); ++i) {
+      int64_t other = version.kept[i];
+      PyObject *array = work.values[static_cast<size_t>(leaf)].array;
+      if (other == leaf || !array || work.values[static_cast<size_t>(other)].array != array)
+        continue;
+      bool twice = std::find(donated.begin(), donated.end(), other) != donated.end();
+      PyErr_Format(jax.runtime_error,
+                   twice ? "INVALID_ARGUMENT: Attempt to donate the same buffer twice in "
+                           "Execute() (flattened argument %zu). "
+                           "Toy example for this bug: `f(donate(a), donate(a))`."
+                         : "INVALID_ARGUMENT: Attempt to use a buffer that was previously "
+                           "donated in the same call to "
+                           "Execute() (flattened argument %zu). Toy example for this bug: "
+                           "`f(donate(a), a)`.",
+                   i);
+      return false;
+    }
   return true;
 }
 
-bool delete_array(PyObject *array) {
-  nb::object none = nb::steal(call(jax.delete_array, array));
-  return none.is_valid();
+// Whether another argument reads the same memory, as two arrays over one buffer do.
+bool read_twice(const Version &version, int64_t leaf, const Work &work) {
+  return std::any_of(version.kept.begin(), version.kept.end(), [&](int64_t other) {
+    return other != leaf && work.values[static_cast<size_t>(other)].data ==
+                                work.values[static_cast<size_t>(leaf)].data;
+  });
 }
 
 // The memory of a donated argument for an output: if it is a block of ours that nobody else holds,
 // which is known once the array is deleted. Null, maybe with an error set: it is not.
-void *take_over(Version *version, int64_t leaf, int64_t bytes, Work *work) {
-  const std::vector<int64_t> &donated = version->donated;
+void *take_over(const Version &version, const std::vector<int64_t> &donated, int64_t leaf,
+                int64_t bytes, Work *work) {
   LeafValue &value = work->values[static_cast<size_t>(leaf)];
   if (!value.array || std::find(donated.begin(), donated.end(), leaf) == donated.end() ||
-      !pin_block(value.data))
+      read_twice(version, leaf, *work) || !pin_block(value.data))
     return nullptr;
   work->pinned.push_back(value.data); // so the run can read it in any case
   if (!delete_array(value.array))
@@ -211,7 +219,8 @@ Read read_leaves(Signature *signature, PyObject *canonicalize, Work *work, size_
 }
 
 PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &sizes, Work *work) {
-  if (!version->donated.empty() && !check_donation(*version, *work))
+  const std::vector<int64_t> &donated = sizes->donated;
+  if (!donated.empty() && !check_donation(*version, donated, *work))
     return nullptr;
   bool committed = false;
   work->inputs.clear();
@@ -225,14 +234,15 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
     int64_t donor = version->program->output_infos()[i].donor, bytes = sizes->outputs[i].bytes;
     void *block = nullptr;
     if (donor >= 0)
-      block = take_over(version, version->kept[static_cast<size_t>(donor)], bytes, work);
+      block = take_over(*version, donated, version->kept[static_cast<size_t>(donor)], bytes, work);
     if (!block && (PyErr_Occurred() || !(block = take_block(bytes))))
       return nullptr;
     work->blocks.push_back(block);
   }
   sod2_error error;
-  if (run_released(version->program->handle(), sizes->plan, sizes->info.work, work->inputs.data(),
-                   work->blocks.data(), nullptr, &error)) {
+  Run run(version->program, &work->values, &version->kept, &donated);
+  if (run.go(sizes->plan, sizes->info.work, work->inputs.data(), work->blocks.data(), nullptr,
+             &error)) {
     raise_status(error);
     return nullptr;
   }
@@ -243,13 +253,6 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
     if (!result)
       return nullptr;
     work->results.push_back(result);
-  }
-  for (int64_t donated : version->donated) {
-    PyObject *array = work->values[static_cast<size_t>(donated)].array;
-    if (!array) // NumPy's, which cannot be donated, or deleted already
-      continue;
-    if (!delete_array(array))
-      return nullptr;
   }
   ++version->hits;
   return put_into_tree(version, &work->results);

@@ -4,7 +4,8 @@
 //  arguments;
 //  * its leaves are read; a Tracer among them: the `inline` callback;
 //  * the first of its versions that fits runs;
-//  * none fits: `miss` compiles one and the call is tried once more.
+//  * none fits: `miss` compiles one and the call is tried once more; if the cache was cleared
+//  meanwhile, with what `miss` gave alone.
 #include "function.h"
 
 #include <algorithm>
@@ -71,8 +72,9 @@ int must_inline() {
   return disabled == Py_True;
 }
 
-// Calls `miss`; its answer, if it gives one, ends the call.
-bool call_miss(Attempt *attempt, nb::object key) {
+// Calls `miss`; its answer, if it gives one, ends the call. `version`: the Version for the call, or
+// None.
+bool call_miss(Attempt *attempt, nb::object key, nb::object *version) {
   nb::object positional = positional_of(attempt->arguments),
              keywords = keywords_of(attempt->arguments);
   if (!positional.is_valid() || !keywords.is_valid()) {
@@ -89,6 +91,8 @@ bool call_miss(Attempt *attempt, nb::object key) {
     attempt->give(nullptr);
   else if (PyTuple_CheckExact(result.ptr()) && PyTuple_GET_SIZE(result.ptr()) == 1)
     attempt->give(Py_NewRef(PyTuple_GET_ITEM(result.ptr(), 0)));
+  else
+    *version = std::move(result);
   return !attempt->answered;
 }
 
@@ -101,7 +105,8 @@ void refuse_leaf(Attempt *attempt) {
   }
   nb::python_error at_hand;
   attempt->reasons.push_back(nb::cast<std::string>(nb::str(at_hand.value())));
-  if (call_miss(attempt, nb::none())) {
+  nb::object none;
+  if (call_miss(attempt, nb::none(), &none)) {
     at_hand.restore();
     attempt->give(nullptr);
   }
@@ -373,10 +378,22 @@ PyObject *call_function(State *state, const Arguments &arguments) {
   if (first.answered)
     return first.answer;
   explain_structure(&first);
-  if (!call_miss(&first, key))
+  nb::object version;
+  if (!call_miss(&first, key, &version))
     return first.answer;
   Attempt second{state, arguments, {}, {}, {}, {}};
   attempt_call(&second);
+  if (!second.answered && nb::isinstance<Version>(version)) {
+    State alone;
+    alone.inline_call = state->inline_call;
+    alone.canonicalize = state->canonicalize;
+    alone.miss = nb::none();
+    alone.static_argnums = state->static_argnums;
+    alone.static_argnames = state->static_argnames;
+    add_version(&alone, version);
+    second.state = &alone;
+    attempt_call(&second);
+  }
   if (second.answered)
     return second.answer;
   if (!second.broken_contract.empty()) {

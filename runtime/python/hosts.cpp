@@ -1,5 +1,5 @@
 // How a running program calls Python:
-//  * the GIL is taken, whether the run had released it or not;
+//  * the hook has taken the GIL, whether the run had released it or not;
 //  * operands are views of the runtime's memory, read only; results are checked and copied;
 //  * what is raised stays this thread's error while the run ends, and so reaches the caller as it
 //  is.
@@ -13,11 +13,6 @@ namespace nb = nanobind;
 
 namespace sod2py {
 namespace {
-
-struct Gil {
-  PyGILState_STATE state = PyGILState_Ensure();
-  ~Gil() { PyGILState_Release(state); }
-};
 
 bool copy_results(PyObject *results, const char *name, const sod2_host_array *writes, size_t n) {
   if (!PyList_Check(results) && !PyTuple_Check(results)) {
@@ -48,7 +43,6 @@ bool copy_results(PyObject *results, const char *name, const sod2_host_array *wr
 
 sod2_status call_host(nb::handle function, const sod2_host_array *reads, size_t n_reads,
                       const sod2_host_array *writes, size_t n_writes) {
-  Gil gil;
   const char *name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(function.ptr(), 0));
   nb::object arguments = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(n_reads)));
   if (!name || !arguments.is_valid())
@@ -63,11 +57,6 @@ sod2_status call_host(nb::handle function, const sod2_host_array *reads, size_t 
       nb::steal(PyObject_CallObject(PyTuple_GET_ITEM(function.ptr(), 1), arguments.ptr()));
   return results.is_valid() && copy_results(results.ptr(), name, writes, n_writes) ? SOD2_OK
                                                                                    : SOD2_HOST;
-}
-
-bool interrupted() {
-  Gil gil;
-  return PyErr_CheckSignals() != 0;
 }
 
 } // namespace sod2py

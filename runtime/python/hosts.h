@@ -4,11 +4,17 @@
 // Functions of this process that programs call: each is (name, callable).
 namespace sod2py {
 
+struct Gil { // holds it, whether this thread had it already or not
+  PyGILState_STATE state = PyGILState_Ensure();
+  Gil() = default;
+  ~Gil() { PyGILState_Release(state); }
+  Gil(const Gil &) = delete;
+  Gil &operator=(const Gil &) = delete;
+};
+
 // Calls a function with NumPy arrays over `reads`, and copies its results to `writes`. If that
-// fails, the Python error stays set in this thread, and SOD2_HOST is given.
+// fails, the Python error stays set in this thread, and SOD2_HOST is given. With the GIL.
 sod2_status call_host(nanobind::handle function, const sod2_host_array *reads, size_t n_reads,
                       const sod2_host_array *writes, size_t n_writes);
-// Whether a signal's handler raised (Ctrl-C): then the error stays set in this thread.
-bool interrupted();
 
 } // namespace sod2py

@@ -11,7 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
-
+#include <memory>
 #include <unordered_map>
 
 namespace nb = nanobind;
@@ -19,12 +19,12 @@ namespace nb = nanobind;
 namespace sod2py {
 namespace {
 
-constexpr size_t kMostAvals = 8192, kMostShardings = 64;
+constexpr size_t kMostShardings = 64;
+size_t most_avals = 8192;
 
-std::unordered_map<PyObject *, AvalInfo> *avals = new std::unordered_map<PyObject *, AvalInfo>();
-std::unordered_multimap<uint64_t, AvalInfo> *plain =
-    new std::unordered_multimap<uint64_t, AvalInfo>();
-uint64_t generation = 1;
+// By the aval object, which lives as long as its entry; and by a hash of what it says.
+std::unordered_map<PyObject *, Aval> *avals = new std::unordered_map<PyObject *, Aval>();
+std::unordered_multimap<uint64_t, Aval> *plain = new std::unordered_multimap<uint64_t, Aval>();
 std::unordered_map<PyObject *, std::pair<nb::object, bool>> *shardings =
     new std::unordered_map<PyObject *, std::pair<nb::object, bool>>();
 uint64_t last_token = 0;
@@ -66,27 +66,17 @@ int attribute_is_true(PyObject *object, PyObject *name) {
   return result;
 }
 
-// JAX's words for a deleted array, if that is what went wrong; else the error at hand stays.
-void explain(PyObject *array) {
-  nb::python_error at_hand; // takes the error indicator over
-  PyObject *none = call(jax.check_if_deleted, array);
-  if (none) {
-    Py_DECREF(none);
-    at_hand.restore();
-  }
-}
-
 // The pointer of an array, after whatever computes it is done.
 bool read_data(PyObject *array, const void **data) {
   PyObject *done = call(jax.block_until_ready, array);
   if (!done) {
-    explain(array);
+    explain_deleted(array);
     return false;
   }
   Py_DECREF(done);
   PyObject *address = call(jax.unsafe_buffer_pointer, array);
   if (!address) {
-    explain(array);
+    explain_deleted(array);
     return false;
   }
   *data = PyLong_AsVoidPtr(address);
@@ -128,21 +118,17 @@ bool read_aval(PyObject *array, LeafValue *value) {
     return false;
   value->info = aval_info(aval);
   Py_DECREF(aval);
-  return value->info != nullptr;
+  return static_cast<bool>(value->info);
 }
 
-// Whoever holds a pointer from before sees another generation and asks again. The old ones live
-// until the next time, since the call at hand may hold some.
 void make_room() {
-  if (avals->size() + plain->size() < kMostAvals)
+  if (avals->size() + plain->size() < most_avals)
     return;
-  static auto *old_avals = new std::unordered_map<PyObject *, AvalInfo>();
-  static auto *old_plain = new std::unordered_multimap<uint64_t, AvalInfo>();
-  old_avals->clear();
-  old_avals->swap(*avals);
-  old_plain->clear();
-  old_plain->swap(*plain);
-  ++generation;
+  // Taken out first: what the last owner of an aval drops may run code that comes back here.
+  std::unordered_map<PyObject *, Aval> old_avals;
+  std::unordered_multimap<uint64_t, Aval> old_plain;
+  old_avals.swap(*avals);
+  old_plain.swap(*plain);
 }
 
 // What JAX makes of a Python scalar of this type: dtype and weak type. Depends on the x64 flag
@@ -233,59 +219,92 @@ void remember(Leaf *leaf, const LeafValue &value, bool prepared) {
   leaf->info = value.info;
   leaf->data = value.data;
   leaf->committed = value.committed;
-  leaf->token = ++last_token;
+  // What others may change in place has no name: it is prepared again at every call.
+  PyObject *foreign = prepared ? call(jax.is_foreign, value.object) : Py_NewRef(Py_False);
+  if (!foreign) {
+    PyErr_Clear();
+    return;
+  }
+  leaf->token = foreign == Py_True ? 0 : ++last_token;
+  Py_DECREF(foreign);
 }
 
 } // namespace
+
+void explain_deleted(PyObject *array) {
+  nb::python_error at_hand; // takes the error indicator over
+  PyObject *none = call(jax.check_if_deleted, array);
+  if (none) {
+    Py_DECREF(none);
+    at_hand.restore();
+  }
+}
+
+bool delete_array(PyObject *array) {
+  nb::object none = nb::steal(call(jax.delete_array, array));
+  return none.is_valid();
+}
 
 void Leaf::forget() {
   Py_CLEAR(weak);
   *this = Leaf();
 }
 
-uint64_t aval_generation() { return generation; }
-
-const AvalInfo *aval_info(PyObject *aval) {
-  auto found = avals->find(aval);
-  if (found != avals->end())
-    return &found->second;
-  AvalInfo info = {nb::borrow(aval), 0, false, {}};
-  try {
-    nb::object code = nb::steal(call(jax.dtype_code, nb::object(info.aval.attr("dtype")).ptr()));
-    if (!code.is_valid())
-      return nullptr;
-    info.dtype = nb::cast<int64_t>(code);
-    info.weak_type = nb::cast<bool>(info.aval.attr("weak_type"));
-    for (nb::handle dim : nb::object(info.aval.attr("shape")))
-      info.dims.push_back(nb::cast<int64_t>(dim));
-  } catch (nb::python_error &error) {
-    error.restore();
-    return nullptr;
-  } catch (const std::exception &) {
-    PyErr_Format(PyExc_TypeError, "%R is no shape of an array", aval);
-    return nullptr;
+bool transfers_are_guarded() {
+  PyObject *level = PyObject_GetAttr(jax.transfer_guard, names.value);
+  if (!level) {
+    PyErr_Clear();
+    return true;
   }
-  make_room();
-  return &avals->emplace(aval, std::move(info)).first->second;
+  Py_DECREF(level);
+  return level != Py_None;
 }
 
-const AvalInfo *plain_info(int64_t dtype, const int64_t *dims, int64_t rank, bool weak_type) {
+void set_most_avals(size_t count) { most_avals = count; }
+
+Aval aval_info(PyObject *aval) {
+  auto found = avals->find(aval);
+  if (found != avals->end())
+    return found->second;
+  Aval made;
+  try {
+    auto info = std::make_unique<AvalInfo>(AvalInfo{nb::borrow(aval), 0, false, {}});
+    nb::object code = nb::steal(call(jax.dtype_code, nb::object(info->aval.attr("dtype")).ptr()));
+    if (!code.is_valid())
+      return {};
+    info->dtype = nb::cast<int64_t>(code);
+    info->weak_type = nb::cast<bool>(info->aval.attr("weak_type"));
+    for (nb::handle dim : nb::object(info->aval.attr("shape")))
+      info->dims.push_back(nb::cast<int64_t>(dim));
+    made = Aval(info.release());
+  } catch (nb::python_error &error) {
+    error.restore();
+    return {};
+  } catch (const std::exception &) {
+    PyErr_Format(PyExc_TypeError, "%R is no shape of an array", aval);
+    return {};
+  }
+  make_room();
+  return avals->emplace(aval, made).first->second; // the first, if asking Python made one as well
+}
+
+Aval plain_info(int64_t dtype, const int64_t *dims, int64_t rank, bool weak_type) {
   uint64_t hash = static_cast<uint64_t>(dtype) * 2 + weak_type;
   for (int64_t i = 0; i < rank; ++i)
     hash = (hash ^ static_cast<uint64_t>(dims[i])) * 0xff51afd7ed558ccdu;
   auto range = plain->equal_range(hash);
   for (auto i = range.first; i != range.second; ++i) {
-    const AvalInfo &info = i->second;
+    const AvalInfo &info = *i->second;
     if (info.dtype == dtype && info.weak_type == weak_type &&
         static_cast<int64_t>(info.dims.size()) == rank &&
         std::equal(dims, dims + rank, info.dims.begin()))
-      return &info;
+      return i->second;
   }
+  Aval made(
+      new AvalInfo{nb::none(), dtype, weak_type, std::vector<int64_t>(dims, dims + rank)});
   make_room();
-  return &plain
-              ->emplace(hash, AvalInfo{nb::none(), dtype, weak_type,
-                                       std::vector<int64_t>(dims, dims + rank)})
-              ->second;
+  plain->emplace(hash, made);
+  return made;
 }
 
 Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted wanted,
@@ -313,7 +332,7 @@ Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted want
     if (in_place < 0)
       return Read::Error;
     own = in_place;
-  } else if (wanted.in_place &&
+  } else if (wanted.in_place && !transfers_are_guarded() &&
              (read_host_array(object, value, owned) || read_scalar(object, value))) {
     return Read::Ok;
   } else {

@@ -10,12 +10,16 @@ namespace sod2py {
 
 struct JaxNames {
   bool ready = false;
+  PyObject *leaf_types;            // the types that no registry of pytrees knows, for sure
+  PyObject *is_foreign;            // array -> whether others may write to its memory
   PyObject *array_type;            // the one concrete class of jax.Array
   PyObject *tracer_type;           //
   PyObject *flatten;               // tree -> (leaves, treedef), with the registry of jax.jit
   PyObject *unsafe_buffer_pointer; // methods of array_type, unbound
   PyObject *is_deleted;
   PyObject *block_until_ready;
+  PyObject *numpy_view;        // array -> (ndarray over its memory, which it keeps, ...)
+  PyObject *transfer_guard;    // its `value` is the level for transfers to the device, or None
   PyObject *delete_array;
   PyObject *check_if_deleted;  // raises JAX's own words
   PyObject *array_from_dlpack; // (capsule, device, stream, copy) -> jax.Array

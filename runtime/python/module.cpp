@@ -68,6 +68,8 @@ NB_MODULE(_runtime, m) {
   m.def("set_threads", &sod2_set_threads, "count"_a,
         "Sets it; 0 restores the default (SOD2_NUM_THREADS, or the CPUs).");
 
+  m.def("set_most_avals", &sod2py::set_most_avals, "count"_a,
+        "How many shapes of arguments are remembered before all are forgotten.");
   m.def(
       "library_kernel",
       [](const char *name) { return reinterpret_cast<uintptr_t>(sod2_library_kernel(name)); },

@@ -3,6 +3,7 @@
 #include "arrays.h"
 #include "hosts.h"
 #include "inputs.h"
+#include "run.h"
 
 #include <algorithm>
 #include <cstring>
@@ -14,9 +15,6 @@ namespace nb = nanobind;
 namespace sod2py {
 namespace {
 
-constexpr int64_t kReleaseWork =
-    100000; // scalar operations, some microseconds: handing the GIL over pays
-
 struct PlanReference {
   sod2_plan *plan = nullptr;
   ~PlanReference() { sod2_plan_release(plan); }
@@ -27,29 +25,22 @@ struct PlanReference {
   throw nb::python_error();
 }
 
+// The run at hand is the innermost of this thread: hooks are called by the thread that runs.
 sod2_status host_hook(void *user, int64_t function, const sod2_host_array *reads, size_t n_reads,
                       const sod2_host_array *writes, size_t n_writes, sod2_error *) {
+  Gil gil;
+  if (!Run::current()->hold())
+    return SOD2_HOST;
   PyObject *hosts = static_cast<Program *>(user)->hosts.ptr();
   return call_host(PyTuple_GET_ITEM(hosts, function), reads, n_reads, writes, n_writes);
 }
 
-int poll_hook(void *) { return interrupted(); }
+int poll_hook(void *) { return Run::current()->poll(); }
 
 } // namespace
 
 std::string dtype_name(int64_t code) {
   return nb::cast<std::string>(nb::handle(jax.dtype_name)(code));
-}
-
-sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work,
-                         const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
-                         sod2_error *error) {
-  if (work < kReleaseWork)
-    return sod2_run(program, plan, inputs, outputs, step_ns, error);
-  PyThreadState *state = PyEval_SaveThread();
-  sod2_status status = sod2_run(program, plan, inputs, outputs, step_ns, error);
-  PyEval_RestoreThread(state);
-  return status;
 }
 
 Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::list constants,
@@ -199,8 +190,9 @@ nb::list Program::execute(nb::list arrays, uint64_t first_token, std::vector<int
   sod2_plan_describe(reference.plan, &info);
   if (step_ns)
     step_ns->resize(static_cast<size_t>(sod2_program_steps(handle_)));
-  sod2_status status = run_released(handle_, reference.plan, info.work, inputs.data(),
-                                    blocks.data(), step_ns ? step_ns->data() : nullptr, &error);
+  Run run(this, &values, nullptr, nullptr);
+  sod2_status status = run.go(reference.plan, info.work, inputs.data(), blocks.data(),
+                              step_ns ? step_ns->data() : nullptr, &error);
   if (status) {
     std::for_each(blocks.begin(), blocks.end(), drop_block);
     throw_status(error);

@@ -26,6 +26,7 @@ public:
   nanobind::list outputs() const { return describe(outputs_); }
 
   sod2_program *handle() const { return handle_; }
+  bool has_hosts() const { return PyTuple_GET_SIZE(hosts.ptr()) > 0; }
   const std::vector<sod2_tensor_info> &input_infos() const { return inputs_; }
   const std::vector<sod2_tensor_info> &output_infos() const { return outputs_; }
   nanobind::object keepalive; // seen by the garbage collector
@@ -43,9 +44,5 @@ private:
 };
 
 std::string dtype_name(int64_t code);
-// Runs with the GIL released if it takes long enough to be worth it.
-sod2_status run_released(sod2_program *program, sod2_plan *plan, int64_t work,
-                         const sod2_input *inputs, void *const *outputs, int64_t *step_ns,
-                         sod2_error *error);
 
 } // namespace sod2py

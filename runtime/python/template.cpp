@@ -1,22 +1,16 @@
 #include "template.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 namespace nb = nanobind;
 
 namespace sod2py {
 namespace {
 
-// Types whose objects were leaves when they first came by (kept alive, so that no other type gets
-// their address).
-std::unordered_map<PyTypeObject *, nb::object> &leaf_types() {
-  static auto *types = new std::unordered_map<PyTypeObject *, nb::object>();
-  return *types;
-}
-
+// Of other types the registry is asked each time: they may be registered any day.
 bool is_leaf_type(PyTypeObject *type) {
-  return reinterpret_cast<PyObject *>(type) == jax.array_type || leaf_types().count(type) != 0;
+  auto *object = reinterpret_cast<PyObject *>(type);
+  return object == jax.array_type || PySet_Contains(jax.leaf_types, object) == 1;
 }
 
 // 1: a leaf, 0: a node of the registry, -1: error.
@@ -25,11 +19,7 @@ int ask_registry(PyObject *object, nb::object *treedef, int64_t *count) {
   if (!flatten(object, &leaves, treedef))
     return -1;
   *count = static_cast<int64_t>(nb::len(leaves));
-  bool leaf = *count == 1 && PyList_GET_ITEM(leaves.ptr(), 0) == object;
-  if (leaf)
-    leaf_types().emplace(Py_TYPE(object),
-                         nb::borrow(reinterpret_cast<PyObject *>(Py_TYPE(object))));
-  return leaf;
+  return *count == 1 && PyList_GET_ITEM(leaves.ptr(), 0) == object;
 }
 
 } // namespace

@@ -125,6 +125,27 @@ bool Version::leaves_fit(const std::vector<LeafValue> &leaves, std::string *reas
   return true;
 }
 
+// As jax.jit does it: each output takes the first donated argument of its shape and dtype, and what
+// no output takes stays the caller's.
+std::vector<int64_t> Version::used_donations(const std::vector<LeafValue> &leaves,
+                                             const std::vector<OutputKind> &outputs) const {
+  std::vector<int64_t> offered, used;
+  for (int64_t leaf : kept)
+    if (std::find(donated.begin(), donated.end(), leaf) != donated.end())
+      offered.push_back(leaf);
+  for (const OutputKind &output : outputs) {
+    auto taken = std::find_if(offered.begin(), offered.end(), [&](int64_t leaf) {
+      const AvalInfo &info = *leaves[static_cast<size_t>(leaf)].info;
+      return info.dtype == output.dtype && info.dims == output.dims;
+    });
+    if (taken == offered.end())
+      continue;
+    used.push_back(*taken);
+    offered.erase(taken);
+  }
+  return used;
+}
+
 Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *context,
                           std::shared_ptr<Sizes> *sizes, std::string *reason) {
   if (!same_context(context)) {
@@ -132,7 +153,7 @@ Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *contex
               "compiled under";
     return Fit::No;
   }
-  bool same = last_sizes_ && generation_ == aval_generation();
+  bool same = static_cast<bool>(last_sizes_);
   for (size_t i = 0; same && i < leaves.size(); ++i)
     same = last_infos_[i] == leaves[i].info;
   if (same) {
@@ -176,6 +197,7 @@ Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *contex
           make_output_kind(sod2_plan_output_dims(found->plan, output), info.rank, info.dtype,
                            sod2_plan_output_bytes(found->plan, output), out_weak_types[i]));
     }
+    found->donated = used_donations(leaves, found->outputs);
     if (all_sizes_.size() < kMostSizes)
       all_sizes_.push_back(found);
     else
@@ -183,11 +205,13 @@ Version::Fit Version::fit(const std::vector<LeafValue> &leaves, PyObject *contex
                         [](auto &a, auto &b) { return a->last_used < b->last_used; }) = found;
   }
   found->last_used = ++clock_;
+  // All at once: what an aval's last owner drops may run code that comes back here.
+  std::vector<Aval> infos;
+  infos.reserve(leaves.size());
+  for (const LeafValue &leaf : leaves)
+    infos.push_back(leaf.info);
   last_sizes_ = found;
-  generation_ = aval_generation();
-  last_infos_.resize(leaves.size());
-  for (size_t i = 0; i < leaves.size(); ++i)
-    last_infos_[i] = leaves[i].info;
+  last_infos_.swap(infos);
   *sizes = std::move(found);
   return Fit::Yes;
 }

@@ -39,6 +39,7 @@ public:
     sod2_plan *plan = nullptr;
     sod2_plan_info info = {};
     std::vector<OutputKind> outputs;
+    std::vector<int64_t> donated; // leaves that a call gives up: those that jax.jit would use
     ~Sizes() { sod2_plan_release(plan); }
   };
   enum class Fit { Yes, No, Contract, Error };
@@ -60,12 +61,14 @@ public:
 
 private:
   std::string name_of(size_t leaf) const;
+  std::vector<int64_t> used_donations(const std::vector<LeafValue> &leaves,
+                                      const std::vector<OutputKind> &outputs) const;
   bool leaves_fit(const std::vector<LeafValue> &leaves, std::string *reason) const;
 
   std::vector<std::shared_ptr<Sizes>> all_sizes_;
   std::shared_ptr<Sizes> last_sizes_;
-  std::vector<const AvalInfo *> last_infos_; // of each leaf, when last_sizes_ fitted
-  uint64_t generation_ = 0, clock_ = 0;
+  std::vector<Aval> last_infos_; // of each leaf, when last_sizes_ fitted
+  uint64_t clock_ = 0;
 };
 
 } // namespace sod2py

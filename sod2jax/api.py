@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import threading
@@ -117,6 +118,7 @@ class JitFunction(binding.Function):
         self.contract = contract
         self._options = options
         self._max_compiles = max_compiles
+        self._jit_options = jit_options
         self._as_jax_jit = _jax_jit(fun, arguments, options, jit_options)
         self._lock = threading.RLock()
         self._forget()
@@ -128,6 +130,23 @@ class JitFunction(binding.Function):
 
     def __repr__(self):
         return f"<sod2.jit of {self._fun!r}>"
+
+    # -- copies, as of functions of jax.jit: each compiles for itself
+
+    def __copy__(self):
+        return self._copy(self._fun, dict)
+
+    def __deepcopy__(self, memo):
+        return self._copy(copy.deepcopy(self._fun, memo), functools.partial(copy.deepcopy, memo=memo))
+
+    def _copy(self, fun: Callable, copied: Callable):
+        arguments = self._arguments.of(fun)
+        made = type(self)(fun, arguments, self.contract, self._options, self._max_compiles, self._jit_options)
+        vars(made).update(copied({name: value for name, value in vars(self).items() if name not in vars(made)}))
+        return made
+
+    def __reduce__(self):
+        raise TypeError(f"{self!r} cannot be pickled, like functions of jax.jit: pickle the function and compile it there")
 
     # -- stages
 
@@ -193,19 +212,19 @@ class JitFunction(binding.Function):
 
     @compat.api_boundary
     def _miss(self, args, kwargs, reasons: Sequence[str], key):
-        """No version fits: compile one, or raise. A 1-tuple is the result of the call itself."""
+        """No version fits: compile one, or raise. The call runs what is returned, even if the cache is cleared meanwhile."""
         call = self._arguments.read(args, kwargs)
         if key is None:
             return None  # the runtime could not read a leaf, and JAX has no word for why
         with self._lock:
             family = self._families.setdefault(_family_key(call), _Family())
             signature = self._signature(call, family)
-            if any(c.fits(call) for c in family.compilations):
-                return None  # another thread was faster
+            for done in family.compilations:
+                if done.fits(call):
+                    return done.version  # another thread was faster
             why = self._why(call, family, signature, reasons)
             self._check_limit(call, why)
-            self._compile(args, kwargs, call, family, signature, why, key)
-        return None
+            return self._compile(args, kwargs, call, family, signature, why, key)
 
     def _signature(self, call: Call, family: _Family | None = None) -> Signature:
         name = fun_name(self._fun)
@@ -228,7 +247,7 @@ class JitFunction(binding.Function):
             text = f"{fun_name(self._fun)} compiles once per value of {fixed.size}: {fixed}"
             warnings.warn_explicit(text, StaticSizeWarning, fixed.place.file, max(fixed.place.line, 1))
 
-    def _compile(self, args, kwargs, call: Call, family: _Family, signature: Signature, why: str, key) -> None:
+    def _compile(self, args, kwargs, call: Call, family: _Family, signature: Signature, why: str, key):
         name = fun_name(self._fun)
         loud = jax.config.jax_log_compiles or jax.config.jax_explain_cache_misses
         log = functools.partial(logger.log, logging.WARNING if loud else logging.DEBUG)
@@ -239,13 +258,14 @@ class JitFunction(binding.Function):
         middle = time.perf_counter()
         executable = pipeline.compile(traced, self._options)
         done = _Compilation(signature, traced, why, islands=tuple(text.island_texts(executable.program)))
-        done.version = stages.make_version(traced, executable, key, tag=done)
+        done.version = stages.make_version(traced, executable, key, tag=done, keep_unused=self._jit_options["keep_unused"])
         done.seconds = time.perf_counter() - start
         log("Finished compiling %s in %.3f s (of which tracing %.3f s)", name, done.seconds, middle - start)
         self.add(done.version)
         family.history.append(call.shapes)
         family.compilations.append(done)
         self._compilations.append(done)
+        return done.version
 
     # -- reasons
 

@@ -43,6 +43,11 @@ class Arguments:
             fun, self.signature, donate_argnums, donate_argnames, static_argnums, static_argnames
         )
 
+    def of(self, fun: Callable) -> Arguments:
+        """The same choices for a copy of the function."""
+        names = ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames")
+        return Arguments(fun, **{name: getattr(self, name) for name in names})
+
     def static_positions(self, n: int) -> frozenset[int]:
         """The static ones among `n` positional arguments; numbers beyond them are ignored, as in JAX."""
         return frozenset(i if i >= 0 else i + n for i in self.static_argnums if -n <= i < n)

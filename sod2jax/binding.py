@@ -78,7 +78,8 @@ def as_array(x) -> jax.Array:
         # Another layout is only undone by a computation; device_put would keep it.
         x = x if compat.is_row_major(x) else jnp.array(x, copy=True)
     x, sharding = compat.canonicalize_value(x), jax.sharding.SingleDeviceSharding(cpu_device())
-    return jax.device_put(x, sharding) if isinstance(x, jax.Array) else compat.transfer(x, sharding)
+    host = isinstance(x, np.ndarray | np.generic | bool | int | float | complex)
+    return compat.transfer(x, sharding) if host else jax.device_put(x, sharding)
 
 
 # -- typed keys: to the runtime, nodes of a pytree around their words, as to jax.jit

@@ -516,15 +516,15 @@ _IMPORTS = {_dlpack.from_dlpack.__code__}
 def is_foreign(x) -> bool:
     """Whether the memory of an array was handed over by DLPack, so that another library may change it in place.
 
-    JAX keeps no note of it but the traceback of each array's birth; without tracebacks (or after a copy by `jax.device_put`, which
-    may share memory, too) the answer is no.
+    JAX keeps no note of it but the traceback of each array's birth; without tracebacks, or after a
+    `jax.device_put` (which may share memory, too), the answer is no.
     """
     birth = x.traceback
     return birth is not None and not _IMPORTS.isdisjoint(birth.raw_frames()[0])
 
 
 def transfer(x, sharding):
-    """`x`, which is no jax.Array yet, as one: by the transfer that `jax.jit` makes of an argument, implicit to `jax.transfer_guard`."""
+    """`x`, which is no jax.Array yet, as one, by the transfer that `jax.jit` makes (`jax.transfer_guard` sees it)."""
     aval = _core.shaped_abstractify(x)
     return _xla_client.batched_device_put(aval, sharding, [np.asarray(x, aval.dtype)], list(sharding.device_set), False)
 

@@ -269,8 +269,8 @@ def canonicalize(leaf) -> jax.Array:
     return binding.as_array(leaf)
 
 
-def make_version(trace: Trace, executable, key, tag: object = None):
-    """The runtime's view of a compiled trace."""
+def make_version(trace: Trace, executable, key, tag: object = None, keep_unused: bool = False):
+    """The runtime's view of a compiled trace. `keep_unused`: as for `jax.jit`, arguments that nothing reads are donated, too."""
     return binding.Version(
         executable.runtime,
         key,
@@ -280,6 +280,7 @@ def make_version(trace: Trace, executable, key, tag: object = None):
         donated=[i for i, x in enumerate(trace.inputs) if x.donated],
         paths=[x.path for x in trace.inputs],
         tag=tag,
+        read=[i for i in trace.kept if trace.inputs[i].used or keep_unused],
     )
 
 

@@ -1,5 +1,7 @@
 """Donated arguments that are outputs of earlier calls: results lie over them where they may, and are right in any case."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,17 +42,27 @@ def own():
     return sod2.jit(lambda x: x + 0.0, shapes="n, m")
 
 
+def given_up_by_jax(fun, donated, *arrays):
+    """Which arguments jax.jit deletes: it keeps those that no result could lie over."""
+    arrays = [jax.device_put(x, may_alias=False) + 0 for x in arrays]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+        jax.block_until_ready(jax.jit(fun, donate_argnums=donated)(*arrays))
+    return tuple(x.is_deleted() for x in arrays)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_results_are_right(name, own):
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal(SHAPE).astype(np.float32) for _ in "ab")
     wanted = FUNCTIONS[name](jnp.asarray(a), jnp.asarray(b))
     for donated in ((0,), (1,), (0, 1)):
+        gone = given_up_by_jax(FUNCTIONS[name], donated, a, b)
         f = sod2.jit(FUNCTIONS[name], shapes=("n, m", "n, m"), donate_argnums=donated)
         for make in (own, jnp.asarray):
             x, y = make(a), make(b)
             got = f(x, y)
-            assert (x.is_deleted(), y.is_deleted()) == (0 in donated, 1 in donated)
+            assert (x.is_deleted(), y.is_deleted()) == gone
             jax.tree.map(lambda p, q: np.testing.assert_allclose(p, q, rtol=2e-4, atol=2e-4), got, wanted)
 
 
@@ -60,3 +72,53 @@ def test_results_lie_over_what_was_donated(name, own):
     x = own(np.ones(SHAPE, np.float32))
     kept = x.unsafe_buffer_pointer()
     assert jax.tree.leaves(f(x, jnp.ones(SHAPE)))[0].unsafe_buffer_pointer() == kept
+
+
+SHARED = {
+    "both read": lambda a, b: a + b,
+    "two results": lambda a, b: (a + b, a * b),
+    "the first unused": lambda a, b: b + 1,
+    "the second unused": lambda a, b: a + 1,
+    "no result of its shape": lambda a, b: a.sum() + b.sum(),
+    "nor a second one": lambda a, b: a.sum(),
+    "of its shape, not its dtype": lambda a, b: (a + b).astype(jnp.int32),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("donated", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("shared", [True, False])
+def test_an_array_that_is_passed_twice(name, donated, shared):
+    """JAX's result or error, and the same arguments are gone afterwards."""
+
+    def outcome(f):
+        a = jnp.arange(5.0) + 0
+        b = a if shared else jnp.arange(5.0) + 0
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+                result = jax.tree.map(lambda x: np.asarray(x).tolist(), f(a, b))
+        except RuntimeError as error:
+            result = str(error)
+        return result, a.is_deleted(), b.is_deleted()
+
+    f = sod2.jit(SHARED[name], shapes=("n", "n"), donate_argnums=donated)
+    for _ in range(2):
+        assert outcome(f) == outcome(jax.jit(SHARED[name], donate_argnums=donated))
+
+
+def test_two_arrays_over_one_buffer(own):
+    """What is donated must not be written over while another argument reads the same memory."""
+    f = sod2.jit(lambda a, b: lax.fori_loop(0, 3, lambda i, c: c[::-1] + b, a), shapes=("n, m", "n, m"), donate_argnums=0)
+    values = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    wanted = f(jnp.asarray(values), jnp.asarray(values))
+    for _ in range(3):
+        a = own(values)
+        b = jax.device_put(a, a.sharding, may_alias=True).addressable_data(0)
+        view = jnp.from_dlpack(a)
+        np.testing.assert_array_equal(f(a, view), wanted)
+        np.testing.assert_array_equal(view, values)
+        a = own(values)
+        b = a.addressable_data(0)
+        assert b.unsafe_buffer_pointer() == a.unsafe_buffer_pointer()
+        np.testing.assert_array_equal(f(a, b), wanted)

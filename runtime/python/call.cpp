@@ -16,24 +16,28 @@ namespace sod2py {
 namespace {
 
 // JAX's errors for a buffer that this call donates and passes once more. `donated` are the leaves
-// that are given up, `version.kept` those that the program reads.
+// that are given up.
 bool check_donation(const Version &version, const std::vector<int64_t> &donated, const Work &work) {
-  for (int64_t leaf : donated)
-    for (size_t i = 0; i < version.kept.size(); ++i) {
-      int64_t other = version.kept[i];
-      PyObject *array = work.values[static_cast<size_t>(leaf)].array;
-      if (other == leaf || !array || work.values[static_cast<size_t>(other)].array != array)
+  auto gives_up = [&](int64_t leaf) {
+    return std::find(donated.begin(), donated.end(), leaf) != donated.end();
+  };
+  auto array = [&](size_t i) { return work.values[static_cast<size_t>(version.read[i])].array; };
+  for (size_t i = 1; i < version.read.size(); ++i)
+    for (size_t first = 0; first < i; ++first) {
+      bool before = gives_up(version.read[first]), now = gives_up(version.read[i]);
+      if ((!before && !now) || !array(i) || array(i) != array(first))
         continue;
-      bool twice = std::find(donated.begin(), donated.end(), other) != donated.end();
       PyErr_Format(jax.runtime_error,
-                   twice ? "INVALID_ARGUMENT: Attempt to donate the same buffer twice in "
-                           "Execute() (flattened argument %zu). "
-                           "Toy example for this bug: `f(donate(a), donate(a))`."
-                         : "INVALID_ARGUMENT: Attempt to use a buffer that was previously "
-                           "donated in the same call to "
-                           "Execute() (flattened argument %zu). Toy example for this bug: "
-                           "`f(donate(a), a)`.",
-                   i);
+                   "INVALID_ARGUMENT: Attempt to %s (flattened argument %zu, replica 0, partition "
+                   "0, first use: %zu). Toy example for this bug: `f(%s)`.",
+                   before && now ? "donate the same buffer twice in Execute()"
+                   : now         ? "donate a buffer which is also used by the same call to Execute()"
+                                 : "use a buffer that was previously donated in the same call to "
+                                   "Execute()",
+                   i, first,
+                   before && now ? "donate(a), donate(a)"
+                   : now         ? "a, donate(a)"
+                                 : "donate(a), a");
       return false;
     }
   return true;
@@ -41,7 +45,7 @@ bool check_donation(const Version &version, const std::vector<int64_t> &donated,
 
 // Whether another argument reads the same memory, as two arrays over one buffer do.
 bool read_twice(const Version &version, int64_t leaf, const Work &work) {
-  return std::any_of(version.kept.begin(), version.kept.end(), [&](int64_t other) {
+  return std::any_of(version.read.begin(), version.read.end(), [&](int64_t other) {
     return other != leaf && work.values[static_cast<size_t>(other)].data ==
                                 work.values[static_cast<size_t>(leaf)].data;
   });
@@ -56,6 +60,7 @@ void *take_over(const Version &version, const std::vector<int64_t> &donated, int
       read_twice(version, leaf, *work) || !pin_block(value.data))
     return nullptr;
   work->pinned.push_back(value.data); // so the run can read it in any case
+  value.held.reset();                 // or it would look as if somebody else held it
   if (!delete_array(value.array))
     return nullptr;
   value.array = nullptr;
@@ -90,9 +95,10 @@ void Signature::update_needs() {
   std::fill(prepared.begin(), prepared.end(), 0);
   for (const nb::object &object : versions) {
     auto *version = nb::inst_ptr<Version>(object);
+    for (int64_t leaf : version->read)
+      needed[static_cast<size_t>(leaf)] = 1;
     for (size_t i = 0; i < version->kept.size(); ++i) {
       auto leaf = static_cast<size_t>(version->kept[i]);
-      needed[leaf] = 1;
       prepared[leaf] |=
           sod2_program_prepares(version->program->handle(), static_cast<int64_t>(i)) != 0;
     }
@@ -191,6 +197,8 @@ void Work::reset() {
   for (PyObject *&result : results)
     Py_CLEAR(result);
   results.clear();
+  for (LeafValue &value : values)
+    value.held.reset();
   owned.clear();
   if (holds) {
     holds = false;
@@ -240,7 +248,7 @@ PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &s
     work->blocks.push_back(block);
   }
   sod2_error error;
-  Run run(version->program, &work->values, &version->kept, &donated);
+  Run run(version->program, &work->values, &version->read, &donated);
   if (run.go(sizes->plan, sizes->info.work, work->inputs.data(), work->blocks.data(), nullptr,
              &error)) {
     raise_status(error);

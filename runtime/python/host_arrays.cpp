@@ -114,6 +114,10 @@ PyObject *array_of_scalar(PyObject *object) {
                                                                : nullptr;
 }
 
+const void *data_of_array(PyObject *array) {
+  return PyArray_DATA(reinterpret_cast<PyArrayObject *>(array));
+}
+
 PyObject *host_array_of_block(void *block, const int64_t *dims, int64_t rank, PyObject *dtype) {
   PyObject *owner = block_type->tp_alloc(block_type, 0);
   if (!owner) {

@@ -19,6 +19,9 @@ Host view_host_array(PyObject *object, HostView *view);
 // A NumPy scalar as an array of rank 0 (new reference); null without error if it is none.
 PyObject *array_of_scalar(PyObject *object);
 
+// The address of an ndarray's elements.
+const void *data_of_array(PyObject *array);
+
 // An ndarray over a block of the output pool, which goes back when the array dies. Takes the block,
 // even if it fails.
 PyObject *host_array_of_block(void *block, const int64_t *dims, int64_t rank, PyObject *dtype);

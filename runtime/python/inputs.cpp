@@ -66,8 +66,12 @@ int attribute_is_true(PyObject *object, PyObject *name) {
   return result;
 }
 
-// The pointer of an array, after whatever computes it is done.
-bool read_data(PyObject *array, const void **data) {
+// The pointer of an array, after whatever computes it is done. To wait releases the GIL, so where
+// there are other threads, the array is held first: one of them may delete it meanwhile.
+bool read_data(LeafValue *value) {
+  if (other_threads())
+    return hold_data(value);
+  PyObject *array = value->array;
   PyObject *done = call(jax.block_until_ready, array);
   if (!done) {
     explain_deleted(array);
@@ -79,9 +83,9 @@ bool read_data(PyObject *array, const void **data) {
     explain_deleted(array);
     return false;
   }
-  *data = PyLong_AsVoidPtr(address);
+  value->data = PyLong_AsVoidPtr(address);
   Py_DECREF(address);
-  return *data || !PyErr_Occurred();
+  return value->data || !PyErr_Occurred();
 }
 
 bool same_array_as_before(Leaf *leaf, PyObject *object, bool needed) {
@@ -231,6 +235,31 @@ void remember(Leaf *leaf, const LeafValue &value, bool prepared) {
 
 } // namespace
 
+bool other_threads() {
+  PyThreadState *first = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+  return first && PyThreadState_Next(first);
+}
+
+// By NumPy's view of the array, the one reference to its memory that jaxlib makes safely while other
+// threads delete it, and for every dtype. (A DLPack capsule or a memoryview may end the process
+// then.)
+bool hold_data(LeafValue *value) {
+  nb::object pair = nb::steal(call(jax.numpy_view, value->array));
+  if (!pair.is_valid()) {
+    explain_deleted(value->array);
+    return false;
+  }
+  bool is_pair = PyTuple_CheckExact(pair.ptr()) && PyTuple_GET_SIZE(pair.ptr()) == 2;
+  if (!is_pair || PyTuple_GET_ITEM(pair.ptr(), 1) != Py_False) {
+    PyErr_Format(PyExc_RuntimeError, "JAX copied %R, which is in the memory of the CPU",
+                 value->array);
+    return false;
+  }
+  value->data = data_of_array(PyTuple_GET_ITEM(pair.ptr(), 0));
+  value->held = std::move(pair);
+  return true;
+}
+
 void explain_deleted(PyObject *array) {
   nb::python_error at_hand; // takes the error indicator over
   PyObject *none = call(jax.check_if_deleted, array);
@@ -241,8 +270,13 @@ void explain_deleted(PyObject *array) {
 }
 
 bool delete_array(PyObject *array) {
-  nb::object none = nb::steal(call(jax.delete_array, array));
-  return none.is_valid();
+  for (PyObject *method : {jax.check_if_deleted, jax.delete_array}) {
+    PyObject *none = call(method, array);
+    if (!none)
+      return false;
+    Py_DECREF(none);
+  }
+  return true;
 }
 
 void Leaf::forget() {
@@ -355,7 +389,7 @@ Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted want
       return Read::Error;
     value->committed = false;
   }
-  if (wanted.needed && !read_data(value->array, &value->data))
+  if (wanted.needed && !read_data(value))
     return Read::Error;
   value->token = 0;
   if (own) {

@@ -71,6 +71,7 @@ struct LeafValue {
   PyObject *array = nullptr;  // the jax.Array that stands for it: the argument itself, or made by
                               // canonicalize; null: none needed
   Aval info;
+  nanobind::object held; // if valid: keeps the memory of `array`, even if that is deleted
   const void *data = nullptr;
   uint64_t token = 0;
   bool committed = false;
@@ -91,8 +92,13 @@ Read read_leaf(LeafValue *value, Leaf *leaf, PyObject *canonicalize, Wanted want
 // jax.Arrays by JAX's own transfer, and results are none.
 bool transfers_are_guarded();
 
+// Whether Python has other threads than this one. Only with the GIL.
+bool other_threads();
+// Fills in `held` and `data` of a value that has an array. False: error set.
+bool hold_data(LeafValue *value);
 // JAX's words for a deleted array, if that is what went wrong; else the error at hand stays.
 void explain_deleted(PyObject *array);
-bool delete_array(PyObject *array); // false: error set
+// False: error set, also if another call was faster; then the array is that one's.
+bool delete_array(PyObject *array);
 
 } // namespace sod2py

@@ -2,6 +2,7 @@
 #include "function.h"
 #include "host_arrays.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -106,12 +107,13 @@ NB_MODULE(_runtime, m) {
 
   nb::class_<Version>(m, "Version", nb::type_slots(version_slots), nb::is_weak_referenceable())
       .def(nb::init<nb::object, const Key &, std::vector<int64_t>, nb::object, std::vector<bool>,
-                    std::vector<int64_t>, std::vector<std::string>, nb::object>(),
+                    std::vector<int64_t>, std::vector<std::string>, nb::object,
+                    std::optional<std::vector<int64_t>>>(),
            "program"_a, "key"_a, nb::kw_only(), "kept"_a, "out_tree"_a, "out_weak_types"_a,
            "donated"_a = std::vector<int64_t>(), "paths"_a = std::vector<std::string>(),
-           "tag"_a = nb::none(),
-           "A compiled program, and how a call maps to it: the leaf of each input, and the tree of "
-           "its results.")
+           "tag"_a = nb::none(), "read"_a = nb::none(),
+           "A compiled program, and how a call maps to it: the leaf of each input (of those in "
+           "`read`, more than the shape), and the tree of its results.")
       .def_ro("program", &Version::program_object)
       .def_ro("key", &Version::key)
       .def_ro("hits", &Version::hits, "Calls that it served.")

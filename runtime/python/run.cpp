@@ -24,22 +24,6 @@ constexpr int64_t kReleaseWork =
 
 thread_local Run *current_run = nullptr;
 
-bool other_threads() {
-  PyThreadState *first = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
-  return first && PyThreadState_Next(first);
-}
-
-// An object that keeps the memory of an array; null: error set. NumPy's view serves every dtype, the
-// buffer protocol only those that it knows, in less time. (A DLPack capsule does not: jaxlib ends
-// the process if an array is deleted that has one.)
-nb::object reference_to(PyObject *array) {
-  nb::object view = nb::steal(PyMemoryView_FromObject(array));
-  if (view.is_valid())
-    return view;
-  PyErr_Clear();
-  return nb::steal(call(jax.numpy_view, array));
-}
-
 } // namespace
 
 Run::Run(const Program *program, std::vector<LeafValue> *values, const std::vector<int64_t> *reads,
@@ -74,18 +58,9 @@ sod2_status Run::go(sod2_plan *plan, int64_t work, const sod2_input *inputs, voi
 bool Run::hold() {
   if (holds_)
     return true;
-  held_.reserve(count());
-  for (size_t i = 0; i < count(); ++i) {
-    PyObject *array = read(i).array;
-    if (!array)
-      continue;
-    nb::object reference = reference_to(array);
-    if (!reference.is_valid()) {
-      explain_deleted(array);
+  for (size_t i = 0; i < count(); ++i)
+    if (LeafValue &value = read(i); value.array && !value.held.is_valid() && !hold_data(&value))
       return false;
-    }
-    held_.push_back(std::move(reference));
-  }
   holds_ = true;
   return delete_donated();
 }
@@ -97,11 +72,6 @@ bool Run::delete_donated() {
     PyObject *&array = (*values_)[static_cast<size_t>(leaf)].array;
     if (!array) // NumPy's, which cannot be donated, or deleted already
       continue;
-    // Another call may have been faster; then the array is that one's.
-    PyObject *none = call(jax.check_if_deleted, array);
-    if (!none)
-      return false;
-    Py_DECREF(none);
     if (!delete_array(array))
       return false;
     array = nullptr;
@@ -112,7 +82,7 @@ bool Run::delete_donated() {
 bool Run::still_there() const {
   for (size_t i = 0; i < count(); ++i) {
     PyObject *array = read(i).array;
-    if (!array)
+    if (!array || read(i).held.is_valid())
       continue;
     PyObject *deleted = call(jax.is_deleted, array);
     if (!deleted)

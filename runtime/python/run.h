@@ -41,7 +41,6 @@ private:
   const Program *program_;
   std::vector<LeafValue> *values_;
   const std::vector<int64_t> *reads_, *donated_;
-  std::vector<nanobind::object> held_;
   bool holds_ = false;
   PyThreadState *released_ = nullptr;
   Run *around_;

@@ -5,7 +5,9 @@
 #include "version.h"
 
 #include <algorithm>
+#include <functional>
 #include <nanobind/stl/string.h>
+#include <numeric>
 
 namespace nb = nanobind;
 
@@ -44,9 +46,10 @@ Key::Key(nb::object tree, nb::object static_values, nb::list types, std::vector<
 
 Version::Version(nb::object a_program, const Key &a_key, std::vector<int64_t> a_kept,
                  nb::object a_tree, std::vector<bool> weak, std::vector<int64_t> a_donated,
-                 std::vector<std::string> a_paths, nb::object a_tag)
+                 std::vector<std::string> a_paths, nb::object a_tag,
+                 std::optional<std::vector<int64_t>> a_read)
     : program(nb::cast<Program *>(a_program)), key(a_key), kept(std::move(a_kept)),
-      donated(std::move(a_donated)), out_weak_types(std::move(weak)),
+      read(a_read ? std::move(*a_read) : kept), donated(std::move(a_donated)), out_weak_types(std::move(weak)),
       program_object(std::move(a_program)), out_tree(std::move(a_tree)), tag(std::move(a_tag)),
       paths(std::move(a_paths)) {
   key.leaves = nb::none(); // the arrays of the call that made it are the caller's
@@ -54,6 +57,9 @@ Version::Version(nb::object a_program, const Key &a_key, std::vector<int64_t> a_
   auto wrong = [leaves](int64_t leaf) { return leaf < 0 || leaf >= leaves; };
   if (kept.size() != program->input_infos().size() || std::any_of(kept.begin(), kept.end(), wrong))
     throw nb::value_error("kept must name one leaf per input of the program");
+  for (int64_t leaf : read)
+    if (std::find(kept.begin(), kept.end(), leaf) == kept.end())
+      throw nb::value_error("read must name leaves that are kept");
   if (std::any_of(donated.begin(), donated.end(), wrong))
     throw nb::value_error("donated must name leaves");
   for (size_t i = 0; i < kept.size(); ++i) {
@@ -125,12 +131,18 @@ bool Version::leaves_fit(const std::vector<LeafValue> &leaves, std::string *reas
   return true;
 }
 
-// As jax.jit does it: each output takes the first donated argument of its shape and dtype, and what
-// no output takes stays the caller's.
+// As jax.jit does it: each output takes the first donated argument of its shape and dtype; then each
+// argument that is left takes the first output of as many elements, of use if it has as many bytes.
+// What finds none stays the caller's.
 std::vector<int64_t> Version::used_donations(const std::vector<LeafValue> &leaves,
                                              const std::vector<OutputKind> &outputs) const {
+  auto elements = [](const std::vector<int64_t> &dims) {
+    return std::accumulate(dims.begin(), dims.end(), int64_t(1), std::multiplies<int64_t>());
+  };
+  auto item_bits = [](int64_t dtype) { return dtype & 0xff; };
   std::vector<int64_t> offered, used;
-  for (int64_t leaf : kept)
+  std::vector<const OutputKind *> left;
+  for (int64_t leaf : read)
     if (std::find(donated.begin(), donated.end(), leaf) != donated.end())
       offered.push_back(leaf);
   for (const OutputKind &output : outputs) {
@@ -138,10 +150,23 @@ std::vector<int64_t> Version::used_donations(const std::vector<LeafValue> &leave
       const AvalInfo &info = *leaves[static_cast<size_t>(leaf)].info;
       return info.dtype == output.dtype && info.dims == output.dims;
     });
-    if (taken == offered.end())
+    if (taken == offered.end()) {
+      left.push_back(&output);
       continue;
+    }
     used.push_back(*taken);
     offered.erase(taken);
+  }
+  for (int64_t leaf : offered) {
+    const AvalInfo &info = *leaves[static_cast<size_t>(leaf)].info;
+    auto found = std::find_if(left.begin(), left.end(), [&](const OutputKind *output) {
+      return elements(output->dims) == elements(info.dims);
+    });
+    if (found == left.end())
+      continue;
+    if (item_bits((*found)->dtype) == item_bits(info.dtype))
+      used.push_back(leaf);
+    left.erase(found);
   }
   return used;
 }

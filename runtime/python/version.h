@@ -5,6 +5,7 @@
 #include "template.h"
 
 #include <memory>
+#include <optional>
 
 namespace sod2py {
 
@@ -25,9 +26,11 @@ struct Key {
 // results look like.
 class Version {
 public:
+  // `read`: null for all that are kept.
   Version(nanobind::object program, const Key &key, std::vector<int64_t> kept,
           nanobind::object out_tree, std::vector<bool> out_weak_types, std::vector<int64_t> donated,
-          std::vector<std::string> paths, nanobind::object tag);
+          std::vector<std::string> paths, nanobind::object tag,
+          std::optional<std::vector<int64_t>> read);
   ~Version();
   Version(const Version &) = delete;
   Version &operator=(const Version &) = delete;
@@ -51,7 +54,7 @@ public:
 
   Program *program = nullptr;
   Key key;
-  std::vector<int64_t> kept, donated;
+  std::vector<int64_t> kept, read, donated; // leaves: inputs, those whose contents count, offered
   std::vector<bool> out_weak_types;
   nanobind::object program_object, out_tree, tag;
   std::vector<std::string> paths;

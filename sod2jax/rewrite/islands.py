@@ -114,7 +114,9 @@ class _ByXla:
             self.function.lower(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
 
     def __call__(self, *arrays):
-        with jax.enable_x64(self.wide), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        cpu = jax.local_devices(backend="cpu")[0]
+        # The operands are on the device already, whatever XLA is given them as.
+        with jax.enable_x64(self.wide), jax.default_device(cpu), jax.transfer_guard_host_to_device("allow"):
             return [np.asarray(x) for x in self.function(*arrays)]
 
 

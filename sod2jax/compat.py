@@ -66,6 +66,12 @@ def user_line(eqn) -> str:
     return f"{frame.file_name}:{frame.start_line} ({frame.function_name})" if frame is not None else ""
 
 
+def made_by_array_constructor(eqn) -> bool:
+    """Whether `jnp.array` or `jnp.asarray` bound `eqn`: they refuse integers that do not fit, where other conversions wrap."""
+    traceback = eqn.source_info.traceback
+    return traceback is not None and any(f.file_name == _array_constructors.__file__ for f in traceback.frames)
+
+
 # -- the state of JAX that a trace depends on
 
 

@@ -38,11 +38,17 @@ class _Walk:
                     self.require(cond, eqn)
             for body in demands.bodies(eqn):
                 self.enter(body)
+        for eqn, cond, dtype in demands.numbers(jaxpr):
+            if cond not in self.met:
+                self.met.add(cond)
+                size = cond.lhs if cond.rhs.value is not None else cond.rhs
+                self.require(cond, eqn, f"the size {size} is used as {dtype}, which it does not fit into", OverflowError)
 
-    def require(self, cond: Cond, eqn) -> None:
+    def require(self, cond: Cond, eqn, message: str = "", kind: type[Exception] = ShapeError) -> None:
         if self.scope.box.decide(cond):
             return
+        message = message or f"{eqn.primitive.name} needs {cond}"
         try:
-            self.scope.require(cond.lhs, cond.op, cond.rhs, f"{eqn.primitive.name} needs {cond}", compat.user_line(eqn))
+            self.scope.require(cond.lhs, cond.op, cond.rhs, message, compat.user_line(eqn), kind)
         except ValueError as error:
-            raise ShapeError(str(error)) from None
+            raise kind(str(error)) from None

@@ -269,19 +269,19 @@ _UFUNCS = {
 compat.register_dim_type(Dim)
 
 dim_as_value_p = Primitive("dim_as_value")
-"""() -> weakly typed integer scalar; parameter `dim` is the Dim."""
+"""() -> weakly typed integer scalar, or the size as NumPy converts a Python int to `dtype`; parameter `dim` is the Dim."""
 
 
 @dim_as_value_p.def_abstract_eval
-def _(*, dim):
-    return compat.dim_value_aval()
+def _(*, dim, dtype=None, weak_type=False):
+    return compat.dim_value_aval() if dtype is None else compat.ShapedArray((), dtype, weak_type=weak_type)
 
 
 @dim_as_value_p.def_impl
-def _(*, dim):
+def _(*, dim, dtype=None, weak_type=False):
     if isinstance(dim, Dim):
         raise UndecidedDimension(f"the size {dim.expr} has no value outside of a trace")
-    return jnp.asarray(dim)
+    return jnp.asarray(dim if dtype is None else np.asarray(dim).astype(dtype))
 
 
 class Scope:
@@ -352,11 +352,11 @@ class Scope:
 
     # -- deciding
 
-    def require(self, lhs, op: str, rhs, message: str = "", where: str = "") -> None:
+    def require(self, lhs, op: str, rhs, message: str = "", where: str = "", error: type[Exception] | None = None) -> None:
         """Demand `lhs op rhs`: nothing if it is known, ValueError if it fails always or at the sizes at hand.
 
-        Else it is a guard: sizes that break it come here again and get the error, or are refused by what was compiled without
-        sizes at hand.
+        Else it is a guard: sizes that break it come here again and get the error, or `error` from what was compiled
+        without sizes at hand.
         """
         cond = reduced(Cond(expr_of(lhs), op, expr_of(rhs)))
         left, right = self.hint(cond.lhs), self.hint(cond.rhs)
@@ -367,7 +367,7 @@ class Scope:
         if self.box.prove(cond):
             return
         text = f"{message or f'{cond} must hold'} (now {{lhs}} and {{rhs}})"
-        self.guards.append(Guard(cond, "version", text, where))
+        self.guards.append(Guard(cond, "version", text, where, error))
         self._assume(cond)
 
     def _assume(self, cond: Cond) -> None:

@@ -21,7 +21,9 @@ def iota(b, out, index, *_, dimension, **__):
 
 
 def dim_as_value(b, out, index, *, dim, **_):
-    return b.position(expr_of(dim), out.dtype)
+    if out.dtype.kind in "iu":
+        return b.position(expr_of(dim), out.dtype)
+    return b.convert(b.position(expr_of(dim), np.dtype(np.int64)), out.dtype)
 
 
 F64 = np.dtype(np.float64)

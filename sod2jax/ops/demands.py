@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.extend.core import primitives as p
 
 from sod2jax import compat
-from sod2jax.ir.dims import expr_of, shape_exprs
+from sod2jax.ir.dims import dim_as_value_p, expr_of, shape_exprs
 from sod2jax.ir.expr import Expr, const, floordiv, minimum, mod
 from sod2jax.ir.program import Cond
 from sod2jax.ops._base import of
@@ -44,6 +45,37 @@ def demanded(eqn: JaxprEqn, simplify: Callable[[Expr], Expr] = lambda size: size
 
 def _shape(atom) -> Shape:
     return () if isinstance(atom, Literal) or not hasattr(atom.aval, "shape") else shape_exprs(atom.aval)
+
+
+def numbers(jaxpr: Jaxpr) -> Iterator[tuple[JaxprEqn, Cond, np.dtype]]:
+    """For each size that `jaxpr` uses as an integer: that it fits into its dtype, which JAX answers with an OverflowError.
+
+    What is converted where it stands (`ops.rewrites.sizes`) is exact in a float, and wraps in an integer as in `astype`,
+    unless JAX's array constructors convert.
+    """
+    sizes = {eqn.outvars[0]: eqn for eqn in jaxpr.eqns if eqn.primitive is dim_as_value_p}
+    if not sizes:
+        return
+    used: dict[Var, dict[np.dtype, JaxprEqn]] = {v: {} for v in sizes}
+    for eqn in jaxpr.eqns:
+        for v in eqn.invars:
+            if isinstance(v, Var) and v in sizes:
+                dtype = v.aval.dtype
+                if eqn.primitive is p.convert_element_type_p and dtype != eqn.params["new_dtype"]:
+                    if not compat.made_by_array_constructor(eqn):
+                        continue
+                    dtype = np.dtype(eqn.params["new_dtype"])
+                used[v].setdefault(dtype, eqn)
+    for v in jaxpr.outvars:
+        if isinstance(v, Var) and v in sizes:
+            used[v].setdefault(v.aval.dtype, sizes[v])
+    for v, eqn in sizes.items():
+        for dtype in used[v]:
+            if dtype.kind in "iu":
+                info, size = np.iinfo(dtype), expr_of(eqn.params["dim"])
+                yield eqn, Cond(const(int(info.min)), "<=", size), dtype
+                if dtype.itemsize < 8:
+                    yield eqn, Cond(size, "<=", const(int(info.max))), dtype
 
 
 def bodies(eqn: JaxprEqn) -> Iterator[Jaxpr]:

@@ -19,7 +19,7 @@ from sod2jax.rewrite.cse import cse
 from sod2jax.rewrite.dce import dce
 from sod2jax.rewrite.inline import inline
 from sod2jax.rewrite.interpreter import Rules, rewrite
-from sod2jax.rewrite.nested import nested
+from sod2jax.rewrite.nested import everywhere, nested
 from sod2jax.rewrite.physical import physical
 
 
@@ -43,6 +43,7 @@ def passes(box: Box) -> list[tuple[str, Callable[[ClosedJaxpr], ClosedJaxpr]]]:
         return partial(rewrite, rules=merged(*tables), box=box)
 
     return [
+        ("sizes", partial(everywhere, run=by_rules(rewrites.sizes))),  # as values of other dtypes: exactly
         ("references", compat.without_references),  # mutable arrays as values
         ("inline", inline),  # calls by their bodies
         ("physical", physical),  # typed keys by their words

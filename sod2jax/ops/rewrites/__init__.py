@@ -5,6 +5,6 @@ keeps values to the bit under JAX's own evaluation; what would not (reassociatio
 a padded convolution in another order than the same convolution of a padded array.
 """
 
-from sod2jax.ops.rewrites import canonical, control, fold, recover, simplify
+from sod2jax.ops.rewrites import canonical, control, fold, recover, simplify, sizes
 
-__all__ = ["canonical", "control", "fold", "recover", "simplify"]
+__all__ = ["canonical", "control", "fold", "recover", "simplify", "sizes"]

@@ -353,9 +353,9 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
     concrete = _core.concrete_or_error
 
     def concrete_or_error(force, value, context=""):
-        if not symbolic(value):
-            return concrete(force, value, context)
-        return math.trunc(value) if force is not None and force is not float else value
+        if type(value) is size or (symbolic(value) and force in (None, float)):
+            return value
+        return math.trunc(value) if symbolic(value) and force is int else concrete(force, value, context)
 
     _core.concrete_or_error = concrete_or_error
 

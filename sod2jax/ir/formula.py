@@ -147,7 +147,7 @@ def growth(code: Code) -> int:
         case ("number", _):
             return _CONSTANT
         case ("pow", base, ("number", y)):
-            return 0 if growth(base) == _CONSTANT or not _is_positive(base) else growth(base) * ((y > 0) - (y < 0))
+            return 0 if growth(base) == _CONSTANT or not is_positive(base) else growth(base) * ((y > 0) - (y < 0))
         case ("pow", ("number", x), power):
             return growth(power) * ((x > 1) - (x < 1)) if x > 0 else 0
         case ("mul" | "div" as name, a, b):
@@ -155,11 +155,11 @@ def growth(code: Code) -> int:
             if right == _CONSTANT:
                 return left * ((b[1] > 0) - (b[1] < 0)) if b[0] == "number" else 0
             if left == _CONSTANT:
-                known = a[0] == "number" and (name == "mul" or _is_positive(b))
+                known = a[0] == "number" and (name == "mul" or is_positive(b))
                 return right * ((a[1] > 0) - (a[1] < 0)) if known else 0
-            return left if left == right and _is_positive(a) and _is_positive(b) else 0
+            return left if left == right and is_positive(a) and is_positive(b) else 0
         case ("abs", a):
-            return growth(a) if _is_positive(a) else 0
+            return growth(a) if is_positive(a) else 0
         case (name, *args):
             found = {
                 g if g in (0, _CONSTANT) else g * grows
@@ -169,17 +169,17 @@ def growth(code: Code) -> int:
     raise AssertionError(code)
 
 
-def _is_positive(code: Code) -> bool:
-    """Whether the float is known not to be negative where its sizes are not."""
+def is_positive(code: Code) -> bool:
+    """Whether the float is known not to be negative where its sizes are not, nor 0 where none of them is 0."""
     match code:
-        case ("size", _) | ("exp" | "exp2" | "sqrt" | "abs", _):
+        case ("size", _) | ("exp" | "exp2", _):
             return True
         case ("number", value):
-            return value >= 0
+            return value > 0
         case ("add" | "mul" | "div" | "pow" | "max", a, b):
-            return _is_positive(a) and _is_positive(b)
-        case ("floor" | "ceil" | "round_even" | "cbrt" | "log1p" | "tanh", a):
-            return _is_positive(a)
+            return is_positive(a) and is_positive(b)
+        case ("sqrt" | "abs" | "cbrt" | "log1p" | "tanh" | "ceil", a):
+            return is_positive(a)
     return False
 
 

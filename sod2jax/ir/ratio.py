@@ -29,7 +29,20 @@ from sod2jax import compat
 from sod2jax.ir import call_sites
 from sod2jax.ir.expr import Expr, const, exact_quotient, floordiv, mod
 from sod2jax.ir.fixed import Fixed
-from sod2jax.ir.formula import FUNCTIONS, OF_NUMPY, Code, at_size, at_sizes, evaluate, growth, last_true, numbered, sizes_of, text
+from sod2jax.ir.formula import (
+    FUNCTIONS,
+    OF_NUMPY,
+    Code,
+    at_size,
+    at_sizes,
+    evaluate,
+    growth,
+    is_positive,
+    last_true,
+    numbered,
+    sizes_of,
+    text,
+)
 from sod2jax.ir.program import Cond
 
 LARGEST = 2**48  # sizes beyond which a float's floor is not Python's
@@ -176,6 +189,11 @@ class SizeFloat:
         for e in self.sizes:
             float(self.scope.dim(e))
         return self.hint
+
+    def max(self, other):
+        raise TypeError("'float' object cannot be interpreted as an integer")
+
+    min = rmax = rmin = max  # what JAX asks of the bounds of slices
 
     def astype(self, dtype):
         """A size if `dtype` is integral; as NumPy's scalars."""
@@ -432,9 +450,14 @@ def _check(name: str, a, b, scope) -> None:
 
 
 def _asks(x, op: str, scope) -> bool:
-    """Whether `x` is (`op`) zero."""
-    e = size_of(x)
-    return scope.ask(Cond(e, op, const(0))) if e is not None else x == 0 if op == "==" else x < 0
+    """Whether `x` is (`op`) zero. Where there are no sizes at hand it must not be, which what is compiled then checks."""
+    if not isinstance(x, SizeFloat) and size_of(x) is None:
+        return x == 0 if op == "==" else x < 0
+    if (x := as_float(x)).hint is not None or not is_positive(x.code):
+        return x == 0 if op == "==" else x < 0
+    for e in x.sizes if op == "==" else ():
+        scope.require(e, "!=", const(0), f"{e} is divided by")
+    return False
 
 
 def _code(x) -> Code:

@@ -136,6 +136,13 @@ def test_comparisons_are_pythons_at_all_sizes_that_the_guards_allow(formula, oth
                     assert answer == getattr(float(f(size)), op)(float(other)), (hint, size, op)
 
 
+def test_without_sizes_at_hand_a_divisor_is_checked_by_what_is_compiled():
+    scope = Scope({"n": (0, None)})
+    value = 1 / scope.dim(sym("n")) ** 0.5
+    assert value.hint is None
+    assert [str(g.cond) for g in scope.guards] == ["n != 0"] or scope.box.lower(sym("n")) == 1
+
+
 def test_kinds_and_texts():
     scope, n = at(5)
     assert type(n / 2) is SizeFloat

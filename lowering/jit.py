@@ -1,17 +1,20 @@
 """Machine code: kernels to addresses in this process, to an object file, or to assembly text.
 
-* The text of a kernel names nothing of the user's, so it is the key of an in-process cache: an equal kernel is compiled once.
+* The text of a kernel names nothing of the user's, so it is the key of an in-process table: an equal kernel is compiled once.
 * No IR passes: the emitter writes what they would make. Instruction selection, register allocation and scheduling are LLVM's.
 * The kernels of one call that are not cached yet are compiled in parallel and linked together.
-* Code lives as long as the process's cache does; `Compiled.keepalive` holds it beyond `clear()`.
+* Code lives as long as a `Compiled.keepalive` that has it: the table is weak. Kernels that were linked together share their
+  memory, which is given back with the last of them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,7 +29,18 @@ from sod2jax.lowering.targets import Target
 
 _PLACEHOLDER = "kernel"
 _lock = threading.RLock()
-_cache: dict[tuple[Target, str], tuple[int, object]] = {}
+
+
+class Code:
+    """The machine code of one kernel: an address, valid while this lives."""
+
+    __slots__ = ("__weakref__", "_memory", "address")
+
+    def __init__(self, address: int, memory: object):
+        self.address, self._memory = address, memory
+
+
+_codes: weakref.WeakValueDictionary[tuple[Target, bytes], Code] = weakref.WeakValueDictionary()
 _serial = itertools.count()
 
 
@@ -46,32 +60,38 @@ def compile(kernels: Sequence[Kernel], target: Target | None = None) -> Compiled
     start = time.perf_counter()
     seconds = dict.fromkeys(("emit", "codegen", "link"), 0.0)
     with _lock:
-        texts, objects = [], {}
+        texts, objects, codes = [], {}, {}
         with codegen.Workers() as workers:  # which generate code while the next text is being written
             for k in kernels:
                 text = emit(k, target, _PLACEHOLDER)
                 texts.append(text)
-                if (target, text) not in _cache and text not in objects:
+                if text not in codes and (code := _codes.get(_key(target, text))) is not None:
+                    codes[text] = code
+                if text not in codes and text not in objects:
                     name = f"kernel_{next(_serial)}"
                     objects[text] = name, workers.submit(text.replace(f'@"{_PLACEHOLDER}"', f'@"{name}"', 1), target)
             seconds["emit"] = time.perf_counter() - start
             images = {name: future.result() for name, future in objects.values()}
         seconds["codegen"] = time.perf_counter() - start - seconds["emit"]
         if objects:
-            _link({text: name for text, (name, _) in objects.items()}, images, target)
+            codes |= _link({text: name for text, (name, _) in objects.items()}, images, target)
         seconds["link"] = time.perf_counter() - start - seconds["emit"] - seconds["codegen"]
-        found = [_cache[target, t] for t in texts]
-    return Compiled([a for a, _ in found], [k for _, k in found], seconds, len(objects))
+        found = [codes[t] for t in texts]
+    return Compiled([code.address for code in found], found, seconds, len(objects))
 
 
 def clear():
-    """Forget the cache."""
+    """Forget the table: what is compiled next is compiled anew. Code that is in use stays."""
     with _lock:
-        _cache.clear()
+        _codes.clear()
 
 
-def _link(names: dict[str, str], images: dict[str, bytes], target: Target):
-    """Load the objects of texts, and put their addresses into the cache."""
+def _key(target: Target, text: str) -> tuple[Target, bytes]:
+    return target, hashlib.blake2b(text.encode(), digest_size=20).digest()
+
+
+def _link(names: dict[str, str], images: dict[str, bytes], target: Target) -> dict[str, Code]:
+    """Load the objects of texts, and put their code into the table."""
     library = llvm.JITLibraryBuilder()
     for name, image in images.items():
         library.add_object_img(image)
@@ -85,13 +105,23 @@ def _link(names: dict[str, str], images: dict[str, bytes], target: Target):
     if any(" frem " in text for text in names):
         library.import_symbol("fmod", ctypes.cast(ctypes.CDLL(None).fmod, ctypes.c_void_p).value)
     tracker = library.link(_linker(target), f"sod2_{next(_serial)}")
-    for text, name in names.items():
-        _cache[target, text] = tracker[name], (tracker, *kept)
+    codes = {text: Code(tracker[name], (tracker, *kept)) for text, name in names.items()}
+    for text, code in codes.items():
+        _codes[_key(target, text)] = code
+    return codes
 
 
-@lru_cache(maxsize=8)
+_LINKS = 64  # by one of LLVM's linkers, which keeps a little of each library that it ever linked
+_linkers: dict[Target, tuple[object, int]] = {}  # the linker in use, and how many links it has left
+
+
 def _linker(target: Target):
-    return llvm.create_lljit_compiler(targets.new_machine(target, jit=True), use_jit_link=True)
+    """LLVM's linker; a used one goes with the last code that it linked."""
+    linker, left = _linkers.get(target, (None, 0))
+    if not left:
+        linker, left = llvm.create_lljit_compiler(targets.new_machine(target, jit=True), use_jit_link=True), _LINKS
+    _linkers[target] = linker, left - 1
+    return linker
 
 
 @lru_cache(maxsize=16)

@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 
-from sod2jax import binding, compat, pipeline, stages
+from sod2jax import binding, compat, pipeline, stages, switches
 from sod2jax.arguments import Arguments, Call
 from sod2jax.errors import CompileLimitError, SpecError, StaticSizeWarning
 from sod2jax.ir import text
@@ -153,6 +153,7 @@ class JitFunction(binding.Function):
     @compat.api_boundary
     def trace(self, *args, **kwargs) -> stages.Traced:
         """Traces for these arguments: arrays, or `jax.ShapeDtypeStruct`s whose dims may be symbolic. Nothing is compiled."""
+        switches.check(fun_name(self._fun), runs=False)
         call = self._arguments.read(args, kwargs)
         return stages.Traced(self._trace(args, kwargs, call, self._signature(call)), self._options)
 
@@ -212,10 +213,18 @@ class JitFunction(binding.Function):
 
     @compat.api_boundary
     def _miss(self, args, kwargs, reasons: Sequence[str], key):
-        """No version fits: compile one, or raise. The call runs what is returned, even if the cache is cleared meanwhile."""
+        """No version fits: compile one, or raise. The call runs what is returned, even if the cache is cleared meanwhile.
+
+        A 1-tuple is the result of the call itself.
+        """
+        if jax.config.jax_no_tracing:
+            raise RuntimeError(f"re-tracing function {self._fun} for `sod2.jit`, but 'no_tracing' is set")
         call = self._arguments.read(args, kwargs)
         if key is None:
             return None  # the runtime could not read a leaf, and JAX has no word for why
+        switches.check(fun_name(self._fun))
+        if switches.by_jax():
+            return (self._as_jax_jit(*args, **kwargs),)
         with self._lock:
             family = self._families.setdefault(_family_key(call), _Family())
             signature = self._signature(call, family)
@@ -384,6 +393,8 @@ def jit(
     compiler_options: dict[str, Any] | None = None,
 ):
     """Compiles `fun` once for all sizes. Like `jax.jit`, which compiles once per size.
+
+    What each option of `jax.config` does to such a function says `sod2jax.switches`.
 
     Usable as `@sod2.jit`, as `@sod2.jit(shapes=...)` and as a call. The compiled function takes and returns pytrees of arrays, as
     under `jax.jit`; called with tracers (inside of `jax.jit`, `grad`, `vmap`, `scan`, ...) it is part of what surrounds it.

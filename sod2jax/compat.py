@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src import api as _api
 from jax._src import api_util as _api_util
 from jax._src import config as _config
 from jax._src import core as _core
@@ -564,6 +565,9 @@ def runtime_names() -> dict[str, Any]:
         "zero_copy": _jax.HostBufferSemantics.ZERO_COPY,
         "trace_state": _core.trace_state_strong_ref,
         "top_trace": _core.eval_trace,
-        "disable_jit": _config.disable_jit,
+        "disable_jit": _config.trace_context_names().index("jax_disable_jit"),
         "enable_x64": _config.enable_x64,
+        "debug_nans": _config.debug_nans,
+        "debug_infs": _config.debug_infs,
+        "check_result": _api._nan_check_posthook,  # what `jax.jit` calls with each result under these
     }

@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from sod2jax import compat, symbolic
+from sod2jax import compat, compat_state, symbolic
 from sod2jax.arguments import Arguments, Call
 from sod2jax.errors import ShapeError, SpecError, not_yet
 from sod2jax.ir.dims import Dim, Scope, expr_of
@@ -65,6 +65,7 @@ class Traced:
     hints: Mapping[str, int]
     contract: tuple[Guard, ...] = ()
     statics: tuple = ()
+    x64: bool = False  # JAX's flag during the trace
 
     @property
     def out_avals(self):
@@ -99,7 +100,8 @@ def trace(
 ) -> Traced:
     """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
     scope = _scope(signature, {}, "==")
-    with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
+    precise = jax.default_matmul_precision(precision) if precision else contextlib.nullcontext()
+    with precise, compat_state.symbolic_traces:
         jitted, scope = first_that_traces(
             scope, functools.partial(_scope, signature), lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope)
         )
@@ -112,6 +114,8 @@ def trace(
         replace(leaf, shape=shape, used=used)
         for leaf, shape, used in zip(call.leaves, signature.shapes, _used(closed.jaxpr), strict=True)
     )
+    for leaf, aval in zip(inputs, closed.in_avals, strict=True):
+        assert leaf.dtype == aval.dtype, f"{leaf.path} is {leaf.dtype} and was traced as {aval.dtype}"
     return Traced(
         name=fun_name(arguments.fun),
         closed_jaxpr=closed,
@@ -123,15 +127,17 @@ def trace(
         hints=dict(signature.hints),
         contract=signature.contract,
         statics=call.statics,
+        x64=jax.config.jax_enable_x64,
     )
 
 
 def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signature, scope: Scope):
-    structs = [
-        jax.ShapeDtypeStruct(map(scope.dim, shape), leaf.dtype, weak_type=leaf.weak_type)
+    # Avals, not ShapeDtypeStructs: those lose 64 bits without the x64 flag, which arrays that were made under it keep.
+    avals = [
+        compat.ShapedArray(tuple(map(scope.dim, shape)), leaf.dtype, weak_type=leaf.weak_type)
         for shape, leaf in zip(signature.shapes, call.leaves, strict=True)
     ]
-    args, kwargs = arguments.with_leaves(args, kwargs, call, structs)
+    args, kwargs = arguments.with_leaves(args, kwargs, call, avals)
     jitted = jax.jit(
         _fresh(arguments.fun), static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames
     )

@@ -227,7 +227,8 @@ Read read_leaves(Signature *signature, PyObject *canonicalize, Work *work, size_
 }
 
 PyObject *run_version(Version *version, const std::shared_ptr<Version::Sizes> &sizes, Work *work) {
-  const std::vector<int64_t> &donated = sizes->donated;
+  static const std::vector<int64_t> nothing;
+  const std::vector<int64_t> &donated = work->keeps_donated ? nothing : sizes->donated;
   if (!donated.empty() && !check_donation(*version, donated, *work))
     return nullptr;
   bool committed = false;

@@ -49,6 +49,7 @@ struct Work {
   std::vector<const void *> pinned; // memory of deleted arguments that the run still reads
   std::vector<PyObject *> results;
   bool holds = false;
+  bool keeps_donated = false; // donated arguments stay
 
   void hold(); // other threads may change the containers of the arguments while the GIL is released
   void reset();

@@ -5,7 +5,8 @@
 //  * its leaves are read; a Tracer among them: the `inline` callback;
 //  * the first of its versions that fits runs;
 //  * none fits: `miss` compiles one and the call is tried once more; if the cache was cleared
-//  meanwhile, with what `miss` gave alone.
+//  meanwhile, with what `miss` gave alone;
+//  * under jax.debug_nans or debug_infs, JAX checks the result, and nothing is donated.
 #include "function.h"
 
 #include <algorithm>
@@ -26,6 +27,7 @@ struct Attempt {
   std::string broken_contract;
   PyObject *answer = nullptr; // if `answered`: the result, or null with the error set
   bool answered = false;
+  bool keeps_donated = false; // what checks the result may want the arguments once more
 
   void give(PyObject *result) {
     answer = result;
@@ -57,19 +59,32 @@ PyObject *call_inline(State *state, const Arguments &arguments) {
                                       nullptr);
 }
 
-// 1: JAX wants the function itself, not what was compiled of it; 0: not; -1: error.
-int must_inline() {
+// 1: JAX wants the function itself, not what was compiled of it; 0: not; -1: error. Gets the context
+// of the call.
+int must_inline(nb::object *context) {
   PyObject *trace = PyObject_GetAttr(jax.trace_state, names.value);
   if (!trace)
     return -1;
   Py_DECREF(trace); // a running trace is kept alive by its owner
   if (trace != jax.top_trace)
     return 1;
-  PyObject *disabled = PyObject_GetAttr(jax.disable_jit, names.value);
-  if (!disabled)
+  *context = nb::steal(PyObject_CallNoArgs(jax.trace_context));
+  if (!context->is_valid())
     return -1;
-  Py_DECREF(disabled);
-  return disabled == Py_True;
+  if (!PyTuple_Check(context->ptr()) || PyTuple_GET_SIZE(context->ptr()) <= jax.disable_jit) {
+    PyErr_SetString(PyExc_TypeError, "JAX's trace context is not what it was at import");
+    return -1;
+  }
+  return PyTuple_GET_ITEM(context->ptr(), jax.disable_jit) == Py_True;
+}
+
+// Whether a flag of JAX is on; -1: error.
+int is_on(PyObject *flag) {
+  PyObject *value = PyObject_GetAttr(flag, names.value);
+  if (!value)
+    return -1;
+  Py_DECREF(value);
+  return value == Py_True;
 }
 
 // Calls `miss`; its answer, if it gives one, ends the call. `version`: the Version for the call, or
@@ -99,7 +114,7 @@ bool call_miss(Attempt *attempt, nb::object key, nb::object *version) {
 // A leaf is no array: Python knows its path and JAX's words, so `miss` may raise something better
 // than the error at hand.
 void refuse_leaf(Attempt *attempt) {
-  if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+  if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_OverflowError)) {
     attempt->give(nullptr);
     return;
   }
@@ -274,6 +289,7 @@ nb::object make_key(Attempt *attempt) {
 
 void attempt_call(Attempt *attempt) {
   Lease lease(attempt->state);
+  lease.work->keeps_donated = attempt->keeps_donated;
   if (std::shared_ptr<Signature> signature = find_signature(attempt, lease.work.get())) {
     lease.work->hold();
     try_versions(attempt, signature.get(), lease.work.get());
@@ -366,11 +382,10 @@ void add_version(State *state, nb::object object) {
   signature->update_needs();
 }
 
-PyObject *call_function(State *state, const Arguments &arguments) {
-  int inlined = must_inline();
-  if (inlined)
-    return inlined < 0 ? nullptr : call_inline(state, arguments);
-  Attempt first{state, arguments, {}, {}, {}, {}};
+PyObject *dispatch(State *state, const Arguments &arguments, const nb::object &context,
+                   bool keeps_donated) {
+  Attempt first{state, arguments, {}, context, {}, {}};
+  first.keeps_donated = keeps_donated;
   attempt_call(&first);
   if (first.answered)
     return first.answer;
@@ -381,7 +396,8 @@ PyObject *call_function(State *state, const Arguments &arguments) {
   nb::object version;
   if (!call_miss(&first, key, &version))
     return first.answer;
-  Attempt second{state, arguments, {}, {}, {}, {}};
+  Attempt second{state, arguments, {}, context, {}, {}};
+  second.keeps_donated = keeps_donated;
   attempt_call(&second);
   if (!second.answered && nb::isinstance<Version>(version)) {
     State alone;
@@ -406,6 +422,26 @@ PyObject *call_function(State *state, const Arguments &arguments) {
   PyErr_Format(PyExc_RuntimeError, "no version fits the call that was just compiled for%s",
                reasons.c_str());
   return nullptr;
+}
+
+PyObject *call_function(PyObject *self, State *state, const Arguments &arguments) {
+  nb::object context;
+  int inlined = must_inline(&context);
+  if (inlined)
+    return inlined < 0 ? nullptr : call_inline(state, arguments);
+  int nans = is_on(jax.debug_nans), infs = is_on(jax.debug_infs);
+  if (nans < 0 || infs < 0)
+    return nullptr;
+  bool checked = nans || infs;
+  nb::object result = nb::steal(dispatch(state, arguments, context, checked));
+  if (!checked || !result.is_valid())
+    return result.release().ptr();
+  nb::object positional = positional_of(arguments), keywords = keywords_of(arguments);
+  if (!positional.is_valid() || !keywords.is_valid())
+    return nullptr;
+  nb::object none = nb::steal(PyObject_CallFunctionObjArgs(
+      jax.check_result, self, positional.ptr(), keywords.ptr(), result.ptr(), nullptr));
+  return none.is_valid() ? result.release().ptr() : nullptr;
 }
 
 nb::object key_of(State *state, const Arguments &arguments) {

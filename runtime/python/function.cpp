@@ -38,7 +38,7 @@ PyObject *vectorcall(PyObject *self, PyObject *const *values, size_t nargsf,
                      PyObject *keyword_names) {
   return guarded([&] {
     Arguments arguments = {values, PyVectorcall_NARGS(nargsf), keyword_names};
-    return call_function(cast(self)->state, arguments);
+    return call_function(self, cast(self)->state, arguments);
   });
 }
 

@@ -21,7 +21,7 @@ struct Flat {
 bool flatten_call(const State &state, const Arguments &arguments, Flat *flat); // false: error set
 bool same_statics(PyObject *a, PyObject *b);
 
-PyObject *call_function(State *state, const Arguments &arguments);
+PyObject *call_function(PyObject *self, State *state, const Arguments &arguments);
 nanobind::object key_of(State *state, const Arguments &arguments);
 
 void add_version(State *state, nanobind::object version);

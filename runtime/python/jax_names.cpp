@@ -45,7 +45,9 @@ void setup(nb::kwargs given) {
       {"trace_context", &jax.trace_context},
       {"trace_state", &jax.trace_state},
       {"top_trace", &jax.top_trace},
-      {"disable_jit", &jax.disable_jit},
+      {"debug_nans", &jax.debug_nans},
+      {"debug_infs", &jax.debug_infs},
+      {"check_result", &jax.check_result},
       {"as_array", &jax.as_array},
       {"shape_error", &jax.shape_error},
       {"guard_error", &jax.guard_error},
@@ -58,6 +60,7 @@ void setup(nb::kwargs given) {
     // Kept for the life of the process, like the module itself.
     *row.to = nb::object(given[row.name]).release().ptr();
   }
+  jax.disable_jit = nb::cast<Py_ssize_t>(given["disable_jit"]);
   names = {PyUnicode_InternFromString("aval"), PyUnicode_InternFromString("_sharding"),
            PyUnicode_InternFromString("_committed"), PyUnicode_InternFromString("value"),
            PyUnicode_InternFromString("unflatten")};

@@ -40,7 +40,9 @@ struct JaxNames {
   PyObject *enable_x64;  // its `value` is the flag
   PyObject *scalar_info; // Python scalar -> (dtype code, weak_type)
   PyObject *dtype_of;    // code -> NumPy dtype
-  PyObject *disable_jit; // its `value` is True under jax.disable_jit()
+  PyObject *debug_nans, *debug_infs; // `value`: whether `check_result` is to be called
+  PyObject *check_result;            // (function, args, kwargs, result) -> None
+  Py_ssize_t disable_jit;            // where `trace_context()` says whether jax.disable_jit() holds
   PyObject *as_array;    // anything array-like -> a jax.Array on the CPU
   PyObject *shape_error, *guard_error, *memory_error, *runtime_error;
 };

@@ -51,19 +51,20 @@ class Box:
         self.nonnegative: list[Expr] = []
         self.facts: list[Cond] = []
         self.declared: dict[str, tuple[Bound, Bound]] = {}
-        self._forget()
+        self.forget()
         self.enter(ranges or {})
         for fact in facts:
             self.add_fact(fact)
 
-    def _forget(self):
+    def forget(self):
+        """Drops what was derived of the facts: it is derived again where it is asked for."""
         self._bounds: dict[tuple[Expr, bool], int | None] = {}
         self.simplified: dict[Expr, Expr] = {}
         self._proved: dict[Cond, bool] = {}
 
     def enter(self, ranges: Mapping[str, tuple[Bound, Bound]]) -> None:
         """More symbols, for good; `extend` leaves this box as it is."""
-        self._forget()
+        self.forget()
         self.declared = {**self.declared, **ranges}
         for name, (lo, hi) in ranges.items():
             self._rank[name] = len(self._rank)
@@ -96,7 +97,7 @@ class Box:
             self._parent = None  # from here on the parent knows less
             self.facts = [*self.facts, cond]
             self._add(cond)
-            self._forget()
+            self.forget()
 
     def _add(self, cond: Cond) -> None:
         lhs, rhs = cond.lhs.subs(self.equal), cond.rhs.subs(self.equal)

@@ -7,7 +7,8 @@
 * The normal form uses only what holds for all integers: `(b*s + q) // s` is `b + q // s`, `(4*s + 3) // 6` is `(2*s + 1) // 3`,
   `min(a + 1, a)` is `a`. What needs ranges (`q // s` is 0 for 0 <= q < s) is `ir.box`'s.
 * Sharing is a DAG's: nothing here but `str` expands it to a tree, so a formula may nest deep without growing.
-* Interned expressions are never freed; they amount to what the compilations of the process wrote.
+* Expressions are interned weakly: one that nobody holds is freed, apart from the latest few thousand, which formulas being made
+  want again at once. An atom does not hold its own expression, so nothing is a cycle.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import hashlib
 import keyword
 import math
 import operator
+import weakref
+from _weakref import _remove_dead_weakref  # in one step, which deleting by `weakref.ref` is not: another thread may intern anew
+from collections import deque
 from functools import lru_cache, reduce
 
 SYM, FLOORDIV, MOD, MIN, MAX = "sym", "//", "%", "min", "max"
@@ -26,13 +30,23 @@ _LONGEST_KEY = 160  # characters; a longer text is ordered by its digest, for th
 class Atom:
     """A factor of a monomial. `args` are Exprs; a symbol has a `name` and no args."""
 
-    __slots__ = ("args", "expr", "free", "height", "key", "kind", "name")
+    __slots__ = ("__weakref__", "_expr", "args", "free", "height", "key", "kind", "name")
 
     def __init__(self, kind: str, name: str, args: tuple[Expr, ...]):
         self.kind, self.name, self.args = kind, name, args
         self.free = frozenset((name,)) if kind == SYM else frozenset().union(*(a.free for a in args))
         self.height = 1 + max((x.height for a in args for x in a.atoms), default=-1)  # 0 for a symbol; an atom is above its parts
         self.key = (_RANK[kind], name or _short(kind, [a.key for a in args]))
+        self._expr = None
+
+    @property
+    def expr(self) -> Expr:
+        """The atom as an expression."""
+        e = self._expr and self._expr()
+        if e is None:
+            e = Expr.of({(self,): 1})
+            self._expr = weakref.ref(e)
+        return e
 
     def __repr__(self):
         return str(self.expr)
@@ -48,8 +62,39 @@ def _short(kind: str, keys: list[str]) -> str:
 
 Monomial = tuple[Atom, ...]  # sorted by key, repeated for powers; () is 1
 
-_atoms: dict[tuple, Atom] = {}
-_exprs: dict[tuple, Expr] = {}
+
+
+class _Interned(weakref.ref):
+    """What a table holds of `value`; its entry goes with it."""
+
+    __slots__ = ("key", "table")
+
+    def __new__(cls, value, key, table):
+        self = super().__new__(cls, value, _forget)
+        self.key, self.table = key, table
+        return self
+
+    def __init__(self, value, key, table):
+        super().__init__(value, _forget)
+
+
+def _forget(dead: _Interned, remove=_remove_dead_weakref) -> None:  # a default: it also runs when the module is gone
+    remove(dead.table, dead.key)
+
+
+_atoms: dict[tuple, _Interned] = {}
+_exprs: dict[tuple, _Interned] = {}
+_latest: deque[Expr] = deque(maxlen=1 << 13)
+
+
+def _interned(table: dict[tuple, _Interned], key: tuple, value):
+    """`value`, or what another thread has interned under the same key meanwhile."""
+    mine = _Interned(value, key, table)
+    while True:
+        found = table.setdefault(key, mine)()
+        if found is not None:
+            return found
+        _remove_dead_weakref(table, key)
 
 
 class Expr:
@@ -71,8 +116,8 @@ class Expr:
         if len(items) > 1:
             items.sort(key=_order)
         key = tuple(items)
-        e = _exprs.get(key)
-        if e is not None:
+        known = _exprs.get(key)
+        if known is not None and (e := known()) is not None:
             return e
         e = object.__new__(Expr)
         e.terms = key
@@ -80,7 +125,9 @@ class Expr:
         e.free = frozenset().union(*(a.free for m, _ in key for a in m)) if e.value is None else frozenset()
         e._key = e._text = None
         e._hash = hash(e.value) if e.value is not None else hash(key)
-        return _exprs.setdefault(key, e)
+        e = _interned(_exprs, key, e)
+        _latest.append(e)
+        return e
 
     # Interned: two expressions are equal only if they are one. Plain ints compare by value.
     def __eq__(self, other):
@@ -247,11 +294,9 @@ def _times(m1: Monomial, m2: Monomial) -> Monomial:
 
 def _atom(kind: str, name: str, args: tuple[Expr, ...]) -> Expr:
     key = (kind, name, args)
-    a = _atoms.get(key)
-    if a is None:
-        a = Atom(kind, name, args)
-        a.expr = Expr.of({(a,): 1})
-        a = _atoms.setdefault(key, a)
+    known = _atoms.get(key)
+    if known is None or (a := known()) is None:
+        a = _interned(_atoms, key, Atom(kind, name, args))
     return a.expr
 
 
@@ -305,7 +350,7 @@ def maximum(*es) -> Expr:
     return _extreme(MAX, es)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 13)
 def _divide(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     """Quotient and remainder in normal form."""
     if b.value is not None:

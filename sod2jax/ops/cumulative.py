@@ -29,8 +29,9 @@ COMBINE = {
 
 @cache
 def computation(combine, dtype, x64: bool):
-    scalar = jax.ShapeDtypeStruct((), dtype)
-    return jax.make_jaxpr(combine)(scalar, scalar)
+    with jax.enable_x64(x64 or dtype.itemsize >= 8):
+        scalar = jax.ShapeDtypeStruct((), dtype)
+        return jax.make_jaxpr(combine)(scalar, scalar)
 
 
 def running(combine, b, outs, x, *, axis, reverse, **_):

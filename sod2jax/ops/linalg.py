@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 
 import jax
 import numpy as np
@@ -18,9 +18,10 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 from jax.extend.core import primitives as p
 
-from sod2jax import compat
+from sod2jax import compat, compat_state
 from sod2jax.ir.program import Host
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
+from sod2jax.recent import Recent
 
 PREFIXES = {np.dtype(np.float32): "s", np.dtype(np.float64): "d", np.dtype(np.complex64): "c", np.dtype(np.complex128): "z"}
 COMPLEX_NAMES = {"orgqr": "ungqr", "ormqr": "unmqr", "syevd": "heevd", "sytrd": "hetrd"}
@@ -38,7 +39,7 @@ def routine(name: str, dtype: np.dtype) -> Callable:
     return getattr(lapack, full, None) or getattr(blas, full)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def work_for(name: str, dtype: np.dtype, *sizes: int, **options: int) -> int:
     """The workspace with which a routine runs fastest (and in the blocks that JAX lets it use)."""
     work, *_ = routine(f"{name}_lwork", dtype)(*sizes, **options)
@@ -50,18 +51,16 @@ def rounded_up(work) -> int:
     return math.ceil(np.nextafter(work.real, np.inf))
 
 
-_works: dict[tuple, int] = {}
-
-
 def with_work(name: str, *arguments, like: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """A routine that answers `lwork=-1` with the workspace it wants; the results before it."""
+    """A routine that answers `lwork=-1` with the workspace it wants, asked once per shapes; the results before it."""
     function = routine(name, like[0].dtype)
     key = (name, like[0].dtype, *(x.shape for x in like), *(x for x in arguments if not isinstance(x, np.ndarray)))
-    if key not in _works:
-        *_, work, _ = function(*arguments, lwork=-1)
-        _works[key] = rounded_up(work[0])
-    *results, _, _ = function(*arguments, lwork=_works[key])
+    work = _works.get(key, lambda: rounded_up(function(*arguments, lwork=-1)[-2][0]))
+    *results, _, _ = function(*arguments, lwork=work)
     return tuple(results)
+
+
+_works = Recent(1024)  # bytes by routine, shapes and options
 
 
 def or_nan(ok: bool, *results: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -233,11 +232,13 @@ def library(prim, name: str, function: Callable, ranks: Sequence[int], lacks: Ca
 
         def call(*arrays):
             if any(x.size == 0 for x in arrays):
-                outs = jax.eval_shape(bind, *arrays)
+                with compat_state.compiling(x64=True):  # dtypes stay as they are
+                    outs = jax.eval_shape(bind, *arrays)
                 if all(x.size == 0 for x in outs):
                     return [np.empty(x.shape, x.dtype) for x in outs]
-            if prim is GEQP3 and arrays[1].any():
-                return list(map(np.asarray, jax.jit(bind)(*arrays)))  # SciPy's interface leaves all columns free
+            if prim is GEQP3 and arrays[1].any():  # SciPy's interface leaves all columns free
+                with compat_state.compiling(x64=True):
+                    return list(map(np.asarray, jax.jit(bind)(*arrays)))
             return batched(one, ranks, *arrays)
 
         return Host(name, call)

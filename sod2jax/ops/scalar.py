@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from sod2jax import compat
+from sod2jax import compat, compat_state
 from sod2jax.errors import unsupported_primitive
 from sod2jax.ir.loops import Value
 from sod2jax.ops._base import Out, of
@@ -58,5 +58,6 @@ def _inner(eqn, record) -> Jaxpr | ClosedJaxpr | None:
         results.append(record.decompose(*operands, **eqn.params))
         return () if results[0] is NotImplemented else results[0]
 
-    closed = jax.make_jaxpr(simpler)(*(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars))
+    with compat_state.context_of(eqn):
+        closed = jax.make_jaxpr(simpler)(*(v.aval for v in eqn.invars))
     return None if results[0] is NotImplemented else closed

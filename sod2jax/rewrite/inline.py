@@ -17,8 +17,8 @@ from collections.abc import Callable
 import jax
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var
 
-from sod2jax import ops
-from sod2jax.rewrite.interpreter import close, weak_type
+from sod2jax import compat_state, ops
+from sod2jax.rewrite.interpreter import close
 
 _LIBRARIES = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, ops))
 
@@ -73,10 +73,9 @@ def _decomposed(eqn: JaxprEqn, rule: Callable) -> ClosedJaxpr | None:
             raise _Whole
         return result
 
-    avals = [v.aval for v in eqn.invars]
-    structs = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=weak_type(v)) for a, v in zip(avals, eqn.invars, strict=True)]
     try:
-        closed = jax.make_jaxpr(simpler)(*structs)
+        with compat_state.context_of(eqn):
+            closed = jax.make_jaxpr(simpler)(*(v.aval for v in eqn.invars))
     except _Whole:
         return None
     for var, made in zip(eqn.outvars, closed.out_avals, strict=True):

@@ -1,6 +1,7 @@
 """What our rules do not cover, handed to XLA: an eqn becomes the call of a function that computes it at the sizes of the call.
 
-* The function is `jax.jit` of the eqn alone. JAX compiles it anew for other sizes; everything around it stays as it is.
+* The function is `jax.jit` of the eqn alone. JAX compiles it anew for other sizes; everything around it stays as it is. Of each
+  island the executables for the latest sizes are kept.
 * Sizes that stand in its params (also within jaxprs) come as further operands, and are put there before it is compiled.
 * So it is with libraries whose params hold sizes: the length of a real Fourier transform.
 * What JAX itself cannot compile is JAX's error, raised here, at the sizes that are traced for.
@@ -15,15 +16,18 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 
-from sod2jax import compat, ops
+from sod2jax import compat, compat_state, ops
 from sod2jax.errors import unsupported_primitive
 from sod2jax.ir.dims import Dim, expr_of
 from sod2jax.ir.expr import sym
 from sod2jax.ir.program import Host
 from sod2jax.ops import island
+from sod2jax.recent import Recent
 from sod2jax.rewrite.at_sizes import at_sizes, param_at
 from sod2jax.rewrite.interpreter import close
 from sod2jax.rewrite.nested import rewritten_bodies
+
+MOST = 32  # combinations of sizes for which an island's executables are kept
 
 
 def islands(closed: ClosedJaxpr, hints: Mapping[str, int], allowed: bool = True) -> ClosedJaxpr:
@@ -88,13 +92,10 @@ class _AtSizes:
 
     def __init__(self, make: Callable[[dict[str, int]], Callable], names: tuple[str, ...]):
         self.make, self.names = make, names
-        self.made: dict[tuple[int, ...], Callable] = {}
+        self.made = Recent(MOST)
 
     def at(self, env: Mapping[str, int]) -> Callable:
-        key = tuple(env.values())
-        if key not in self.made:
-            self.made[key] = self.make(dict(env))
-        return self.made[key]
+        return self.made.get(tuple(env.values()), lambda: self.make(dict(env)))
 
     def __call__(self, *operands):
         n = len(operands) - len(self.names)
@@ -105,19 +106,21 @@ class _ByXla:
     """A jaxpr as a function of NumPy arrays, compiled by XLA for their shapes, on the CPU and in the precision of its trace."""
 
     def __init__(self, closed: ClosedJaxpr):
-        self.function = jax.jit(jaxpr_as_fun(closed))
+        self.closed = closed
+        self.made = Recent(MOST)  # a function of JAX for each combination of shapes, since JAX frees executables by function
         self.wide = jax.config.jax_enable_x64
+
+    def function(self, *shapes):
+        return self.made.get(shapes, lambda: jax.jit(jaxpr_as_fun(self.closed)))
 
     def check(self, avals: Sequence) -> None:
         """Raises JAX's error if it has no code for this."""
-        with jax.enable_x64(self.wide):
-            self.function.lower(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
+        with compat_state.compiling(self.wide):
+            self.function(*(tuple(a.shape) for a in avals)).lower(*avals)
 
     def __call__(self, *arrays):
-        cpu = jax.local_devices(backend="cpu")[0]
-        # The operands are on the device already, whatever XLA is given them as.
-        with jax.enable_x64(self.wide), jax.default_device(cpu), jax.transfer_guard_host_to_device("allow"):
-            return [np.asarray(x) for x in self.function(*arrays)]
+        with compat_state.compiling(self.wide), jax.default_device(jax.local_devices(backend="cpu")[0]):
+            return [np.asarray(x) for x in self.function(*(x.shape for x in arrays))(*arrays)]
 
 
 def _alone(jaxpr: Jaxpr, eqn: JaxprEqn, operands: Sequence) -> ClosedJaxpr:

@@ -12,7 +12,7 @@ from functools import partial
 import jax
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var
 
-from sod2jax import compat
+from sod2jax import compat, compat_state
 from sod2jax.errors import unsupported_primitive
 from sod2jax.ops import keys
 from sod2jax.rewrite.inline import splice
@@ -37,8 +37,8 @@ def physical(closed: ClosedJaxpr) -> ClosedJaxpr:
             env.update((v, _of_words(v)) for v in eqn.outvars if words(v) is not None)
             eqns.append(eqn.replace(outvars=list(map(read, eqn.outvars))))
         elif eqn.primitive in keys.RULES:
-            structs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-            moved = jax.make_jaxpr(partial(keys.RULES[eqn.primitive], shape, **eqn.params))(*structs)
+            with compat_state.context_of(eqn):
+                moved = jax.make_jaxpr(partial(keys.RULES[eqn.primitive], shape, **eqn.params))(*(v.aval for v in eqn.invars))
             env.update(zip(eqn.outvars, splice(moved, eqn, eqns), strict=True))
         else:
             raise unsupported_primitive(eqn.primitive.name, compat.user_line(eqn), detail="of typed keys")

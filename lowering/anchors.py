@@ -138,15 +138,13 @@ def lower_anchor(graph: Graph, group: Group, buffers: Collection[Var], target: T
     nest = gemm.contract(d.contraction, target, graph.box, epilogue, variants)
     others = tuple(puller.names)
     dtype = graph.dtype(group.root)
+    names = [puller.names[v] for v in others if v is not d.a and graph.dtype(v) == dtype]
     buffers_ = (
         Buffer(A, d.contraction.dtype, "r"),
         Buffer(PANELS, d.contraction.dtype, "r"),
         *(Buffer(puller.names[v], stored(graph.dtype(v)), "r") for v in others),
-        Buffer(OUT, stored(dtype), "w"),
+        Buffer(OUT, stored(dtype), "w", tuple(n for n in names if overwritable(nest.body, n, OUT))),
     )
     kernel = nest.kernel("contract", buffers_)
-    inplace = frozenset(
-        v for v in others if v is not d.a and graph.dtype(v) == dtype and overwritable(kernel.body, puller.names[v], OUT)
-    )
     reads = (d.a, Panels(anchor.eqn), *others)
-    return Lowered(canonical(kernel, nest.keep, small=1), reads, nest.extent, d.contraction.flops, inplace, scratch_of(kernel))
+    return Lowered(canonical(kernel, nest.keep, small=1), reads, nest.extent, d.contraction.flops, scratch_of(kernel))

@@ -18,7 +18,7 @@ from jax.extend.core import Literal, Var
 
 from sod2jax.ir.expr import Expr, const
 from sod2jax.ir.loops import Buffer, Kernel
-from sod2jax.ir.program import AnyStep, Branch, Extern, Host, HostCall, Input, Loop, Output, Program, Slot, Step
+from sod2jax.ir.program import AnyStep, Branch, Extern, Host, HostCall, Input, Loop, Output, Program, Slot, Step, uses, walk
 from sod2jax.lowering.anchors import Panels
 from sod2jax.lowering.arena import place
 from sod2jax.lowering.fused import choosing, fused
@@ -48,14 +48,14 @@ class Block:
 
 
 class Assembler:
-    def __init__(self, lowering: Lowering, variants: bool = True):
+    def __init__(self, lowering: Lowering, variants: bool = True, in_place: bool = True):
         self.variants = variants  # whether sizes may choose between versions of a step
+        self.in_place = in_place  # whether the next state of a loop may be written over the last one
         self.slots: list[Slot] = []
         self.constants: list[np.ndarray] = []
         self.hosts: list[Host] = []
         self.kernels: dict[Kernel | Extern, int] = {}
         self.prepare: list[Step] = []
-        self.overwritable: dict[int, tuple[int, ...]] = {}  # slot: those that its first writer reads and it may lie over
         self.depth: list[int] = []  # of the block that writes a slot; 0: main
         self.roots: dict[int, frozenset[int]] = {}  # slots of parameters and of what was prepared from them: which inputs
         self.packed: dict[object, int] = {}
@@ -162,8 +162,6 @@ class Assembler:
             tuple(sorted(needs)) if needs else (), describe(block.lowering.graph, piece),
         )  # fmt: skip
         (home.steps if needs is None else self.prepare).append(step)
-        inplace = tuple(s for what, s in zip(lowered.reads, reads, strict=True) if what in lowered.inplace)
-        self.overwritable.setdefault(made[0], inplace)
 
     def home(self, block: Block, reads: Sequence[int]) -> tuple[Block, frozenset[int] | None]:
         """The outermost block that something invariant can stand in, and the inputs it is made of if it is made of parameters
@@ -213,15 +211,26 @@ class Assembler:
             pred = self.get(test, piece.cond.graph.jaxpr.outvars[0])
         for s, depth in zip(state, before, strict=True):
             self.depth[s] = depth
-        steps, swaps = merge_states(body.steps, list(zip(state, new, strict=True)), list(self.kernels), self.overwritable)
+        steps, swaps = self.merged(body.steps, list(zip(state, new, strict=True)))
         source = str(graph.eqns[piece.group.whole].primitive)
         condition = tuple(test.steps) if test is not None else ()
-        step = Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), source)
-        block.steps.append(self.small_or_large(block, step))
+        fresh = tuple(s for s, start in zip(state, form.init, strict=True) if start is None)
+        step = Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), fresh, source)
+        block.steps.append(self.small_or_large(block, step, state))
 
-    def small_or_large(self, block: Block, loop: Loop) -> AnyStep:
+    def merged(self, steps: Sequence[AnyStep], states: Sequence[tuple[int, int]]) -> tuple[list[AnyStep], list[tuple[int, int]]]:
+        """`merge_states`, unless there is no memory plan."""
+        if not self.in_place:
+            return list(steps), [(old, new) for old, new in states if old != new]
+        return merge_states(steps, states, list(self.kernels))
+
+    def small_or_large(self, block: Block, loop: Loop, states: Sequence[int]) -> AnyStep:
         """The loop as one kernel where its iterations are small; both ways where sizes decide."""
-        if (one := fused(loop, list(self.kernels), self.slots)) is None:
+        kernels = list(self.kernels)
+        one = fused(loop, kernels, self.slots, states)
+        if not any(loop.counter in uses(s, kernels)[0] for s in walk((*loop.cond, *loop.body))):
+            loop = replace(loop, counter=None)  # no step of its own reads it; one kernel counts chunks with it
+        if one is None:
             return loop
         small, bound, work = one
         if work.value is None and not self.variants:
@@ -253,7 +262,7 @@ class Assembler:
             inner.of.update(zip(jaxpr.invars, operands, strict=True))
             self.run(inner)
             new = [(made[k], self.get(inner, jaxpr.outvars[k])) for k in sorted(piece.states)]
-            steps, apart = merge_states(inner.steps, new, list(self.kernels), self.overwritable)
+            steps, apart = self.merged(inner.steps, new)
             branches.append((*steps, *(self.copy(old, fresh) for old, fresh in apart)))
         if index is None:
             block.steps += branches[0]
@@ -285,11 +294,12 @@ def assemble(
 ) -> Program:
     """The Program of `lowering`; `samples` are sizes to plan the arena for, the most important one last; `donated` are
     inputs whose memory outputs may take."""
-    made = Assembler(lowering, "variants" not in disable)
+    plain = "memory" in disable
+    made = Assembler(lowering, "variants" not in disable, not plain)
     steps = (*made.prepare, *made.main.steps)
-    slots, steps, over, numbers = compact(made.slots, steps, list(made.kernels), made.overwritable)
+    slots, steps, numbers = compact(made.slots, steps, list(made.kernels))
     outputs = [_output(made, numbers, v) for v in lowering.graph.jaxpr.outvars]
-    placed = place(slots, steps, list(made.kernels), over, samples, outputs, donated, "memory" in disable)
+    placed = place(slots, steps, list(made.kernels), samples, outputs, donated, plain)
     return Program(
         name=name,
         inputs=tuple(inputs),

@@ -63,7 +63,7 @@ class _Canonical:
         extent = self.expr(k.extent)
         var = self.rename(k.var, "i")
         body = self.body(k.body)
-        buffers = tuple(Buffer(self.buffer(b.name), b.dtype, b.access, b.inplace) for b in k.buffers)
+        buffers = tuple(Buffer(self.buffer(b.name), b.dtype, b.access, tuple(map(self.buffer, b.inplace))) for b in k.buffers)
         local = tuple(Local(self.buffer(x.name), x.dtype, self.expr(x.extent)) for x in k.locals)
         names = tuple(str(s) for s in self.sizes.values())
         return Bound(Kernel(k.name, buffers, names, local, var, extent, body), tuple(self.sizes))

@@ -9,24 +9,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sod2jax.ir.expr import const
 from sod2jax.ir.loops import Buffer, For, Kernel, Let, Load, Ref, Store
-from sod2jax.ir.program import AnyStep, Extern, Output, Slot, Step, walk
+from sod2jax.ir.program import AnyStep, Extern, Output, Slot, Step
+from sod2jax.plan.lifetimes import Lifetimes
 
 
 def donors(
     outputs: Sequence[Output],
     slots: Sequence[Slot],
-    steps: Sequence[AnyStep],
-    loops: Sequence[int],
-    overwritable: Mapping[int, Sequence[int]],
+    lives: Lifetimes,
     donated: Collection[int],
 ) -> dict[int, int]:
-    """{output: the input whose memory it may take}. `loops`: of each position, that of the loop around it, or -1."""
-    order = list(walk(steps))
+    """{output: the input whose memory it may take}."""
     read = {slot.index: n for n, slot in enumerate(slots) if slot.kind == "input"}
     found: dict[int, int] = {}
 
@@ -34,12 +32,9 @@ def donors(
         if (n := read.get(number)) is None:
             return False  # nothing reads it: its size is unknown here
         x, y = slots[n], slots[output.slot]
-        if x.dtype != y.dtype or x.nbytes is not y.nbytes or x.last > y.first:
+        if x.dtype != y.dtype or x.nbytes is not y.nbytes:
             return False
-        step = order[x.last]
-        return x.last < y.first or (
-            isinstance(step, Step) and loops[x.last] < 0 and step.slots.count(n) == 1 and n in overwritable.get(output.slot, ())
-        )
+        return x.last < y.first or (x.last == y.first and lives.may_overwrite(y.first, output.slot, n))
 
     for d in sorted(donated):
         handed = [i for i, o in enumerate(outputs) if o.forward == d]
@@ -65,7 +60,7 @@ def cheap_copies(
         reads, out = (
             Buffer(name, slots[s].dtype, access) for name, s, access in zip(("x0", "out0"), step.slots, "rw", strict=True)
         )
-        kernel = Extern("copy_bytes", (reads, replace(out, inplace=reads.name)), ())
+        kernel = Extern("copy_bytes", (reads, replace(out, inplace=(reads.name,))), ())
         if kernel not in kernels:
             kernels.append(kernel)
         # On one thread: nearly every call finds nothing to do.

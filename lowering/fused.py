@@ -2,18 +2,20 @@
 
 * A step costs some tens of nanoseconds besides its work. Where an iteration does less than that, the loop runs in machine code.
 * Steps' kernels keep their order and their buffers, so that what one writes the next reads: no schedule changes, only who calls.
+* All of its slots live side by side as long as the kernel runs: it lets no buffer lie over another.
+* What a slot held before matters if some path reads it, or leaves it as it is ("rw"). A path that may not be taken, through a branch
+  or a loop that may end at once, surely writes nothing. Only a temporary may be left unwritten: nobody reads it then.
 * A kernel runs at most CHUNK iterations per call, so that the runtime can be interrupted, and goes on where it was.
 * Where sizes decide whether an iteration is small, there are both: a loop of steps, and one kernel; sizes choose at run time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from sod2jax.ir.check_kernel import first_touch
 from sod2jax.ir.expr import Expr, ceildiv, const, minimum, sym
 from sod2jax.ir.loops import Buffer, Const, For, If, Index, Init, Kernel, Let, Load, Op, Ref, Stmt, Store, Update, Value, While
 from sod2jax.ir.program import AnyStep, Branch, Extern, Loop, Slot, Step, walk
@@ -26,9 +28,11 @@ BOOL, INT = np.dtype(bool), np.dtype(np.int64)
 ZERO = const(0)
 
 
-def fused(loop: Loop, kernels: Sequence[Kernel | Extern], slots: Sequence[Slot]) -> tuple[Loop, Bound, Expr] | None:
+def fused(
+    loop: Loop, kernels: Sequence[Kernel | Extern], slots: Sequence[Slot], states: Collection[int]
+) -> tuple[Loop, Bound, Expr] | None:
     """`loop` with one kernel as its body (number `len(kernels)`), that kernel, and the work of an iteration; None if it does too
-    much at any size, or something else than kernels."""
+    much at any size, or something else than kernels. `states`: the slots that hold the loop's state before and after it."""
     steps = list(walk((*loop.cond, *loop.body)))
     if not 0 < len(steps) <= MOST or not all(isinstance(s, Branch) or _is_plain(s, kernels) for s in steps):
         return None
@@ -37,7 +41,7 @@ def fused(loop: Loop, kernels: Sequence[Kernel | Extern], slots: Sequence[Slot])
         work = work + (s.work if isinstance(s, Step) else 0)
     if work.value is not None and work.value > LARGEST:
         return None
-    return *_Fusion(loop, kernels, slots).result(), work
+    return *_Fusion(loop, kernels, slots, states).result(), work
 
 
 def _is_plain(step: AnyStep, kernels) -> bool:
@@ -56,10 +60,14 @@ def _calls(stmts) -> bool:
 
 
 class _Fusion:
-    def __init__(self, loop: Loop, kernels, slots: Sequence[Slot]):
-        self.loop, self.kernels, self.slots = loop, kernels, slots
-        self.buffers: dict[int, Buffer] = {}  # by slot
+    def __init__(self, loop: Loop, kernels, slots: Sequence[Slot], states: Collection[int]):
+        self.loop, self.kernels, self.slots, self.states = loop, kernels, slots, states
+        self.buffers: dict[int, Buffer] = {}  # by slot; `access` says how each is used
         self.count = 0
+        # While statements are made, in their order:
+        self.known: set[int] = set()  # slots that were surely written
+        self.written: set[int] = set()  # slots that were written on some path
+        self.exposed: set[int] = set()  # slots that some path read before it wrote them
 
     def result(self) -> tuple[Loop, Bound]:
         loop = self.loop
@@ -67,27 +75,24 @@ class _Fusion:
             stmts, extent = self.conditional(), const(1)
         else:
             stmts, extent = self.counted(), const(1)
+        self.buffers = {s: replace(b, access=self.access(s)) for s, b in self.buffers.items()}
         stmts = self.registered(stmts)
-        reads = lambda k, b: first_touch(k, b.name) == "read"
-        kernel = Kernel("while", tuple(self.buffers.values()), (), (), "_once", extent, tuple(stmts))
-        kernel = replace(
-            kernel,
-            buffers=tuple(replace(b, access="rw") if b.access == "w" and reads(kernel, b) else b for b in kernel.buffers),
-        )
-        bound = canonical(kernel)
+        bound = canonical(Kernel("while", tuple(self.buffers.values()), (), (), "_once", extent, tuple(stmts)))
         step = Step(
             len(self.kernels), tuple(self.buffers), bound.sizes, extent, const(LARGEST), ZERO,
             source=f"{loop.source} of {sum(isinstance(s, Step) for s in walk((*loop.cond, *loop.body)))} kernels",
         )  # fmt: skip
         if loop.length is None:
-            return Loop((), cond=(step,), pred=loop.pred, source=loop.source), bound
-        return Loop((step,), ceildiv(loop.length, const(CHUNK)), loop.counter, source=loop.source), bound
+            return Loop((), cond=(step,), pred=loop.pred, fresh=loop.fresh, source=loop.source), bound
+        return Loop((step,), ceildiv(loop.length, const(CHUNK)), loop.counter, fresh=loop.fresh, source=loop.source), bound
 
     def conditional(self) -> list[Stmt]:
         """The condition, and, if it holds: body, condition, again while it holds. `pred` says in the end whether to go on."""
         test = self.block(self.loop.cond)
-        pred = Load(self.name(self.loop.pred, written=True), ZERO, BOOL)
+        pred = Load(self.read(self.loop.pred), ZERO, BOOL)
+        known = set(self.known)
         again = (*self.block(self.loop.body), *self.swaps(), *self.block(self.loop.cond))
+        self.known = known
         return [*test, If(pred, (While(again, pred, const(CHUNK)),))]
 
     def counted(self) -> list[Stmt]:
@@ -96,9 +101,9 @@ class _Fusion:
         chunk = self.fresh("chunk")
         if loop.counter is None:
             raise AssertionError("a counted loop that is fused counts in memory")
-        first = Let(chunk, Load(self.name(loop.counter), ZERO, INT))
+        first = Let(chunk, Load(self.read(loop.counter), ZERO, INT))
         start = sym(chunk) * CHUNK
-        counter = self.name(loop.counter, written=True)
+        counter = self.write(loop.counter)
         count = Store(counter, ZERO, Index(start + sym(var), INT))
         body = (count, *self.block(loop.body), *self.swaps())
         again = Store(counter, ZERO, Ref(chunk, INT))
@@ -115,7 +120,7 @@ class _Fusion:
             size = size * d
         dtype = self.dtype(to, source)
         elements = size * (slot.dtype.itemsize // dtype.itemsize)
-        into, out_of = self.name(to, written=True), self.name(source)
+        out_of, into = self.read(source), self.write(to)
         if elements.value == 1:
             return Store(into, ZERO, Load(out_of, ZERO, dtype))
         return For(i, elements, (Store(into, sym(i), Load(out_of, sym(i), dtype)),), "vector")
@@ -134,7 +139,9 @@ class _Fusion:
 
     def step(self, step: Step) -> list[Stmt]:
         kernel = self.kernels[step.kernel]
-        names = {b.name: self.name(s, b.dtype, b.access != "r") for b, s in zip(kernel.buffers, step.slots, strict=True)}
+        uses = list(zip(kernel.buffers, step.slots, strict=True))
+        names = {b.name: self.read(s, b.dtype) for b, s in uses if b.access != "w"}
+        names |= {b.name: self.write(s, b.dtype) for b, s in uses if b.access != "r"}
         env: dict[str, Expr] = dict(zip(kernel.sizes, step.sizes, strict=True))
         self.count += 1
         inline = _Inlined(f"_k{self.count}", names, env)
@@ -145,18 +152,22 @@ class _Fusion:
 
     def branch(self, step: Branch) -> list[Stmt]:
         index = self.slots[step.index].dtype
-        which = Load(self.name(step.index), ZERO, index)
+        which = Load(self.read(step.index), ZERO, index)
         last = len(step.branches) - 1
         stmts: list[Stmt] = []
         chosen = self.fresh("b")
         stmts.append(Let(chosen, which if index != BOOL else Op("convert", (which,), np.dtype(np.int32))))
         ref = Ref(chosen, np.dtype(np.int32) if index == BOOL else index)
+        before, after = self.known, []
         for k, block in enumerate(step.branches):
             compare = "le" if k == 0 else "ge" if k == last else "eq"
+            self.known = set(before)
             if last == 0:
                 stmts += self.block(block)
             elif body := self.block(block):
                 stmts.append(If(Op(compare, (ref, Const(k, ref.dtype)), BOOL), tuple(body)))
+            after.append(self.known)
+        self.known = set.intersection(*after)
         return stmts
 
     def registered(self, stmts: Sequence[Stmt]) -> list[Stmt]:
@@ -170,20 +181,33 @@ class _Fusion:
             if (register := registers.of.get(buffer.name)) is None:
                 continue
             before.append(Init(register, "set", buffer.dtype))
-            if (
-                first_touch(Kernel("", tuple(self.buffers.values()), (), (), "_once", const(1), tuple(stmts)), buffer.name)
-                == "read"
-            ):
+            if buffer.access == "rw":
                 before.append(Update(register, Load(buffer.name, ZERO, buffer.dtype)))
             after.append(Store(buffer.name, ZERO, Ref(register, buffer.dtype)))
         return [*before, *registers.body(stmts), *after]
 
-    def name(self, slot: int, dtype=None, written: bool = False) -> str:
-        known = self.buffers.get(slot)
-        if known is None:
-            known = Buffer(f"x{len(self.buffers)}", dtype or self.slots[slot].dtype, "r")
-        self.buffers[slot] = replace(known, access="w") if written else known
-        return known.name
+    # -- slots
+
+    def read(self, slot: int, dtype=None) -> str:
+        if slot not in self.known:
+            self.exposed.add(slot)
+        return self.name(slot, dtype)
+
+    def write(self, slot: int, dtype=None) -> str:
+        self.written.add(slot)
+        self.known.add(slot)
+        return self.name(slot, dtype)
+
+    def name(self, slot: int, dtype) -> str:
+        if slot not in self.buffers:
+            self.buffers[slot] = Buffer(f"x{len(self.buffers)}", dtype or self.slots[slot].dtype, "r")
+        return self.buffers[slot].name
+
+    def access(self, slot: int) -> str:
+        if slot not in self.written:
+            return "r"
+        matters = slot in self.exposed or (slot in self.states and slot not in self.known)
+        return "rw" if matters else "w"
 
     def fresh(self, stem: str) -> str:
         self.count += 1

@@ -535,7 +535,7 @@ def type_of_value(v: ir.Value):
 def _written(k: ir.Kernel) -> set[str]:
     """Buffers and locals whose memory the kernel writes."""
     out = {b.name for b in k.buffers if b.access != "r"} | {x.name for x in k.locals}
-    return out | {b.inplace for b in k.buffers if b.inplace is not None}
+    return out.union(*(b.inplace for b in k.buffers))
 
 
 def _literal(value, t: Type) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from jax.extend.core import Var
 
 from sod2jax.ir.expr import Expr, ceildiv, const, floordiv, maximum, minimum, mod, sym
-from sod2jax.ir.loops import Buffer, For, If, Index, Kernel, Let, Load, Op, Stmt, Store, Update, Value, While, stored
+from sod2jax.ir.loops import Buffer, For, Gemm, If, Index, Kernel, Let, Load, Op, Stmt, Store, Update, Value, While, stored
 from sod2jax.lowering.body import INT, Builder, Fold, Scope, renamed
 from sod2jax.lowering.canonical import Bound, canonical
 from sod2jax.lowering.cascade import cascade
@@ -42,7 +42,6 @@ class Lowered:
     reads: tuple[Var, ...]  # buffers x0, x1, ...; the last buffer of the kernel is what it writes
     extent: Expr
     work: Expr
-    inplace: frozenset[Var] = frozenset()  # reads that the output may overwrite
     scratch: Expr = ZERO  # bytes per thread
 
 
@@ -192,12 +191,11 @@ class _Nest:
     def lowered(self) -> Lowered:
         reads = tuple(self.puller.names)
         arguments = [Buffer(self.puller.names[v], stored(self.graph.dtype(v)), "r") for v in reads]
-        kernel = Kernel("loops", (*arguments, Buffer(OUT, stored(self.dtype), "w")), (), (), self.var, self.extent, self.body)
-        inplace = frozenset(
-            v for v in reads if self.graph.dtype(v) == self.dtype and overwritable(self.body, self.puller.names[v], OUT)
-        )
+        names = [self.puller.names[v] for v in reads if self.graph.dtype(v) == self.dtype]
+        out = Buffer(OUT, stored(self.dtype), "w", tuple(n for n in names if overwritable(self.body, n, OUT)))
+        kernel = Kernel("loops", (*arguments, out), (), (), self.var, self.extent, self.body)
         blocked = replace(kernel, body=cascade(self.body, self.graph.box))
-        return Lowered(canonical(blocked), reads, self.extent, work_of(kernel), inplace)
+        return Lowered(canonical(blocked), reads, self.extent, work_of(kernel))
 
 
 def _walk(stmts):
@@ -262,7 +260,8 @@ def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
     by the same task. The body stores each element of `out` once.
 
     So every read must come before every store to its element: earlier in the same loop, or in an earlier loop over the same row.
-    What another branch stores are other elements. The two parts of a complex number count as one element.
+    What another branch stores are other elements. The two parts of a complex number count as one element. What a product reads or
+    writes itself is not followed.
     """
     places = [(time, *place) for time, place in enumerate(_places(body))]
     stores = [place for place in places if isinstance(place[-1], Store) and place[-1].buffer == out]
@@ -283,7 +282,9 @@ def overwritable(body: tuple[Stmt, ...], name: str, out: str) -> bool:
         return bool(here) and all(before(read, at, store) for store in here)
 
     loads = [(place, load) for place in places for value in _values(place[-1]) for load in _loads(value)]
-    unknown = any(isinstance(place[-1], While) for place in places)
+    unknown = any(
+        isinstance(s, While) or (isinstance(s, Gemm) and {name, out} & {s.a, s.b, s.c, s.offsets}) for *_, s in places
+    )
     return not unknown and all(is_early(place, load.offset) for place, load in loads if load.buffer == name)
 
 

@@ -101,7 +101,7 @@ class Lowerer:
         stored: frozenset[Var] = frozenset()
         copies: set[Var] = set()
         while True:
-            owned = own(closed, states, copies)
+            owned = own(closed, states, copies, "memory" in self.disable)
             graph = Graph(owned.closed, self.box, parameters, any_size)
             groups = fuse(graph, self.disable, stored | owned.stored)
             buffers = {*graph.jaxpr.invars, *graph.jaxpr.constvars, *(v for g in groups if g.packs is None for v in g.outs)}

@@ -7,46 +7,33 @@ from dataclasses import fields, is_dataclass, replace
 
 from sod2jax.ir.expr import Expr, ceildiv, const, minimum, sym
 from sod2jax.ir.loops import Buffer, For, Kernel, Load, Store, stored
-from sod2jax.ir.program import AnyStep, Extern, Loop, Slot, Step, uses, walk
+from sod2jax.ir.program import AnyStep, Extern, Loop, Slot, uses, walk
 from sod2jax.lowering.canonical import Bound, canonical
 from sod2jax.lowering.loopnest import BLOCK
 from sod2jax.lowering.pull import OUT
+from sod2jax.plan.lifetimes import Lifetimes
 
 
 def merge_states(
     steps: Sequence[AnyStep],
     states: Sequence[tuple[int, int]],
     kernels: Sequence[Kernel | Extern],
-    overwritable: dict[int, tuple[int, ...]],
 ) -> tuple[list[AnyStep], list[tuple[int, int]]]:
     """The body's steps where (old, new) of `states` became one slot if they may, and the pairs that did not.
 
-    They may if the one step that writes the new state comes after all readers of the old one, or is the last of them and reads
-    each element only before it writes it (`overwritable`: of a written slot, such slots).
+    They may if one step of the list writes the new state, and may write it over the old one.
     """
+    pairs = [(old, new) for old, new in states if old != new]
+    lives = Lifetimes(steps, kernels, [new for _, new in pairs]) if pairs else None
     swaps, merged = [], {}
-    for old, new in states:
-        if old == new:
-            continue
-        if _may_merge(steps, old, new, kernels, overwritable):
+    for old, new in pairs:
+        at = lives.first.get(new)
+        writes = at is not None and new in uses(lives.steps[at], kernels)[1] and lives.writers[new] == 1
+        if writes and any(lives.steps[at] is s for s in steps) and lives.may_overwrite(at, new, old):
             merged[new] = old
         else:
             swaps.append((old, new))
-    for new in merged:
-        overwritable.pop(new, None)
     return [renamed(s, merged) for s in steps], swaps
-
-
-def _may_merge(steps, old: int, new: int, kernels, overwritable) -> bool:
-    order = list(walk(steps))
-    found = [uses(s, kernels) for s in order]
-    writers = [at for at, (_, writes) in enumerate(found) if new in writes]
-    if len(writers) != 1 or not any(order[writers[0]] is s for s in steps):
-        return False
-    (at,) = writers
-    if not isinstance(order[at], Step) or any(old in reads or old in writes for reads, writes in found[at + 1 :]):
-        return False
-    return old not in order[at].slots or (order[at].slots.count(old) == 1 and old in overwritable.get(new, ()))
 
 
 def renamed(step: AnyStep, names: Mapping[int, int]):
@@ -57,7 +44,7 @@ def renamed(step: AnyStep, names: Mapping[int, int]):
     changes = {}
     for f in fields(step):
         value = getattr(step, f.name)
-        if f.name in ("slots", "reads", "writes"):
+        if f.name in ("slots", "reads", "writes", "fresh"):
             changes[f.name] = tuple(map(slot, value))
         elif f.name in ("index", "counter", "pred"):
             changes[f.name] = slot(value)
@@ -75,15 +62,13 @@ def compact(
     slots: Sequence[Slot],
     steps: Sequence[AnyStep],
     kernels: Sequence[Kernel | Extern],
-    overwritable: Mapping[int, Sequence[int]],
-) -> tuple[list[Slot], tuple[AnyStep, ...], dict[int, tuple[int, ...]], dict[int, int]]:
+) -> tuple[list[Slot], tuple[AnyStep, ...], dict[int, int]]:
     """Drops the arena slots that no step touches any more; gives the new number of each slot, too."""
     used = {s for step in walk(steps) for part in uses(step, kernels) for s in part}
     used |= {step.pred for step in walk(steps) if isinstance(step, Loop) and step.pred is not None}
     kept = [i for i, s in enumerate(slots) if s.kind != "arena" or i in used]
     new = {old: k for k, old in enumerate(kept)}
-    over = {new[s]: tuple(new[r] for r in reads if r in new) for s, reads in overwritable.items() if s in new}
-    return [slots[i] for i in kept], tuple(renamed(s, new) for s in steps), over, new
+    return [slots[i] for i in kept], tuple(renamed(s, new) for s in steps), new
 
 
 def renumbered(step: Loop, old: int, new: int) -> Loop:

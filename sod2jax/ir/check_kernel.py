@@ -45,8 +45,9 @@ def kernel_problems(kernel: Kernel) -> Iterator[str]:
     for b in kernel.buffers:
         if b.access not in ("r", "w", "rw"):
             yield f"buffer {b.name} has access {b.access!r}"
-        if b.inplace is not None and (b.inplace not in names or b.inplace == b.name or b.access == "r"):
-            yield f"buffer {b.name} cannot be in place of {b.inplace}"
+        for n in b.inplace:
+            if n not in names or n == b.name or b.access == "r":
+                yield f"buffer {b.name} cannot be in place of {n}"
     sizes = frozenset(kernel.sizes)
     for what, e in [("extent", kernel.extent), *((f"local {x.name}", x.extent) for x in kernel.locals)]:
         if not e.free <= sizes:

@@ -160,13 +160,14 @@ Stmt = For | Let | Init | Update | Store | If | While | Gemm
 class Buffer:
     """A pointer argument. `access` is "r", "w" (what it held before does not matter; it may be read after it is written) or "rw".
 
-    Two buffers of one kernel never overlap unless `inplace` names the other.
+    `inplace` names buffers that this one may lie over: each of their elements is read only before this one's is written, by the same
+    iteration of the parallel loop. No other two buffers of a kernel overlap.
     """
 
     name: str
     dtype: np.dtype
     access: str
-    inplace: str | None = None
+    inplace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

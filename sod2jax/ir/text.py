@@ -79,7 +79,7 @@ def _lines(stmts, indent: str):
 def kernel_text(k: ir.Kernel) -> str:
     """A kernel as an indented listing."""
     buffers = ", ".join(
-        f"{b.name}: {dtype_text(b.dtype)} {b.access}" + (f" in place of {b.inplace}" if b.inplace else "") for b in k.buffers
+        f"{b.name}: {dtype_text(b.dtype)} {b.access}" + f" in place of {', '.join(b.inplace)}" * bool(b.inplace) for b in k.buffers
     )
     lines = [f"kernel {k.name}({buffers}; {', '.join(k.sizes)}):"]
     lines += [f"  local {x.name}: {dtype_text(x.dtype)}[{x.extent}]" for x in k.locals]
@@ -130,6 +130,7 @@ def _step(s: AnyStep, program: Program) -> str:
             rest = [f"while s{s.pred}"] if s.pred is not None else []
             rest += [f"counter s{s.counter}"] if s.counter is not None else []
             rest += [f"s{a} <-> s{b}" for a, b in s.swaps]
+            rest += [f"fills s{n}" for n in s.fresh]
             return ", ".join([f"loop x {s.length}" if s.length is not None else "loop", *rest])
     raise TypeError(f"{s!r} is no step of a Program")
 

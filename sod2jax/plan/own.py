@@ -5,6 +5,7 @@
 * Earlier readers must have read by then: what they compute gets a buffer, so that it is computed where it stands.
 * Every other operand is copied first, or (`OpDef.spares`) left alone. A literal that a call reads from memory is copied, too.
 * States of a loop stay apart: a new state that lies in another state's memory is copied.
+* Without the memory plan (`everything`) each operand is copied, though it be owned; else nothing changes.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class Owned:
     stored: frozenset[Var]  # what must be computed before its operands are overwritten
 
 
-def own(closed: ClosedJaxpr, states: Collection[Var | None] = (), copies: Collection[Var] = ()) -> Owned:
+def own(
+    closed: ClosedJaxpr, states: Collection[Var | None] = (), copies: Collection[Var] = (), everything: bool = False
+) -> Owned:
     """`closed` with copies where they are needed. `states` are the invars that may be overwritten, in the order of the outvars;
-    the operands of `copies` are never overwritten themselves."""
+    the operands of `copies` are never overwritten themselves, with `everything` none is."""
     jaxpr = closed.jaxpr
     users: dict[Var, list[int]] = {}
     for i, eqn in enumerate(jaxpr.eqns):
@@ -50,9 +53,9 @@ def own(closed: ClosedJaxpr, states: Collection[Var | None] = (), copies: Collec
             if mine:
                 for user in users[x][:-1]:
                     stored.update(jaxpr.eqns[user].outvars)
-            elif record.spares:
+            if record.spares and (everything or not mine):
                 continue
-            else:
+            if everything or not mine:
                 invars[k] = x = copied(eqns, x)
             heir[x] = eqn.outvars[out]
             root[eqn.outvars[out]] = root.get(x, x)

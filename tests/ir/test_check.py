@@ -20,7 +20,7 @@ def elementwise(name, inplace=False):
     """out[i, j] = exp(x[i, j])"""
     at = I * COLUMNS + J
     store = Store("out", at, Op("exp", (Load("x", at, F32),), F32))
-    buffers = (Buffer("x", F32, "r"), Buffer("out", F32, "w", inplace="x" if inplace else None))
+    buffers = (Buffer("x", F32, "r"), Buffer("out", F32, "w", inplace=("x",) if inplace else ()))
     return Kernel(name, buffers, ("rows", "columns"), (), "i", ROWS, (For("j", COLUMNS, (store,), "vector"),))
 
 

@@ -15,7 +15,7 @@ B, N, I = sym("b"), sym("n"), sym("i")
 X, STATE, NEXT, TEMP, COUNTER, PRED, INDEX, OUT = range(8)
 
 
-def kernel(name="exp", inplace=None, access="w"):
+def kernel(name="exp", inplace=(), access="w"):
     """out[i] = exp(x[i])"""
     body = (Store("out", I, Op("exp", (Load("x", I, F32),), F32)),)
     return Kernel(name, (Buffer("x", F32, "r"), Buffer("out", F32, access, inplace)), ("n",), (), "i", N, body)
@@ -31,7 +31,7 @@ KERNELS = (
     kernel(),
     scalar("below", F32, BOOL, lambda x: Op("lt", (x, x), BOOL)),
     scalar("which", F32, I32, lambda x: Op("convert", (x,), I32)),
-    kernel("exp_over", inplace="x"),
+    kernel("exp_over", inplace=("x",)),
     Extern("copy", (Buffer("x", F32, "r"), Buffer("y", F32, "w")), ()),
 )
 

@@ -177,7 +177,7 @@ class Nested:
             lambda: [np.int64(3)],
             lambda counter, x: [x + np.float32(counter)],
         )
-        kernel = ir.Extern("add", (Buffer("x", F32, "r"), Buffer("y", F32, "w", inplace="x")), ("c",))
+        kernel = ir.Extern("add", (Buffer("x", F32, "r"), Buffer("y", F32, "w", inplace=("x",))), ("c",))
         return ir.Program(
             "nested", (ir.SymbolDef("n", 0, 0),), (ir.Input("x", F32, (n,)),), (ir.Output(F32, (n,), self.OUT),), slots, steps,
             (kernel,), hosts=tuple(ir.Host(f"h{k}", h) for k, h in enumerate(hosts)), arena=8 * line,

@@ -215,7 +215,7 @@ class Assembler:
         source = str(graph.eqns[piece.group.whole].primitive)
         condition = tuple(test.steps) if test is not None else ()
         fresh = tuple(s for s, start in zip(state, form.init, strict=True) if start is None)
-        step = Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), fresh, source)
+        step = Loop(tuple(steps), form.length, counter, condition, pred, tuple(swaps), source, fresh)
         block.steps.append(self.small_or_large(block, step, state))
 
     def merged(self, steps: Sequence[AnyStep], states: Sequence[tuple[int, int]]) -> tuple[list[AnyStep], list[tuple[int, int]]]:

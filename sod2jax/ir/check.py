@@ -4,8 +4,9 @@
 * Order: steps read only what is written, and a slot's life covers its uses, in loops and branches too: `ir.check_steps`.
 * Sizes, at N random points that satisfy bounds and guards (edges are drawn often): none is negative, bytes suffice for the shape,
   extents and scratch are what the kernel needs, every unmasked access of a sampled iteration lies in its buffer.
-* Memory, at the same points: arena slots lie within the arena, on 64-byte boundaries, and no two that live at one time overlap,
-  unless the kernel that ends the one and begins the other does so in place, at the same offset.
+* Memory, at the same points: arena slots lie within the arena, on 64-byte boundaries; no two overlap that hold something needed at
+  one time (`ir.check_lives`, which follows the steps itself), nor two whose declared lives meet, unless the kernel that ends the one
+  and begins the other does so in place, at the same offset; and a kernel that says so can (`ir.check_inplace`).
 * `check` reports all that is wrong at once, with the sizes and the formulas.
 """
 
@@ -16,11 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from sod2jax.errors import Sod2Error
+from sod2jax.ir.check_inplace import overlay_problems
 from sod2jax.ir.check_kernel import accesses, kernel_problems
+from sod2jax.ir.check_lives import Timeline, conflicts, life_problems
 from sod2jax.ir.check_steps import order_problems, step_problems
 from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, sym
 from sod2jax.ir.loops import Kernel
-from sod2jax.ir.program import Cond, Guard, Loop, Program, Slot, Step, blocks, walk
+from sod2jax.ir.program import Cond, Guard, Loop, Program, Slot, Step, walk
 
 ALIGN = 64
 KINDS = ("input", "output", "arena", "constant", "cached")
@@ -37,11 +40,14 @@ def check(program: Program, samples: int = 1000, seed: int = 0) -> int:
     problems = list(_structure(program))
     count = 0
     if not problems:
-        problems = list(order_problems(program))
+        timeline = Timeline(program)
+        problems = [*order_problems(program), *life_problems(program, timeline)]
         sizes, count = sample(program, samples, np.random.default_rng(seed))
         if count:
-            problems += _sizes(program, Values(sizes, count))
-            problems += _memory(program, Values(sizes, count))
+            values = Values(sizes, count)
+            problems += _sizes(program, values)
+            problems += _memory(program, values, timeline)
+            problems += _overlays(program, values)
     if problems:
         shown = "\n".join(f"  {p}" for p in problems[:30])
         more = f"\n  and {len(problems) - 30} more" if len(problems) > 30 else ""
@@ -303,7 +309,20 @@ def _elements(shape: tuple[Expr, ...]) -> Expr:
 # -- memory
 
 
-def _memory(p: Program, values: Values) -> Iterator[str]:
+def _overlays(p: Program, values: Values) -> Iterator[str]:
+    done: set[tuple] = set()
+    for n, step in enumerate(walk(p.steps)):
+        kernel = p.kernels[step.kernel] if isinstance(step, Step) else None
+        if not isinstance(kernel, Kernel) or not any(b.inplace for b in kernel.buffers) or (kernel, step.sizes) in done:
+            continue
+        done.add((kernel, step.sizes))
+        runs = np.flatnonzero(values(step.extent) > 0)
+        for k in {*runs[:1], *runs[len(runs) // 2 :][:1], *runs[-1:]}:
+            sizes = {name: int(values(e)[k]) for name, e in zip(kernel.sizes, step.sizes, strict=True)}
+            yield from (f"step {n}: kernel {kernel.name} {why} at {values.at(k)}" for why in overlay_problems(kernel, sizes))
+
+
+def _memory(p: Program, values: Values, timeline: Timeline) -> Iterator[str]:
     arena = [(n, slot) for n, slot in enumerate(p.slots) if slot.kind == "arena"]
     begin = {n: values(slot.offset) for n, slot in arena}
     end = {n: begin[n] + values(slot.nbytes) for n, slot in arena}
@@ -313,43 +332,38 @@ def _memory(p: Program, values: Values) -> Iterator[str]:
         if (bad := end[n] > values(p.arena)).any():
             where = values.at(int(np.argmax(bad)))
             yield f"slot {n} {slot.name} ends outside of the arena at {where}: {slot.offset} + {slot.nbytes}"
+    apart = conflicts(p, timeline)
     linked = _in_place(p)
     for k, (n, a) in enumerate(arena):
         for m, b in arena[k + 1 :]:
-            if a.first > b.last or b.first > a.last:
+            why = apart.get((n, m))
+            live = a.first <= b.last and b.first <= a.last
+            if why is None and not live:
                 continue
             overlap = (begin[n] < end[m]) & (begin[m] < end[n]) & (end[n] > begin[n]) & (end[m] > begin[m])
-            if frozenset((n, m)) in linked:
+            if why is None and frozenset((n, m)) in linked:
                 overlap &= begin[n] != begin[m]
             if overlap.any():
                 yield (
                     f"slots {n} {a.name} (steps {a.first}-{a.last}) and {m} {b.name} (steps {b.first}-{b.last}) overlap at "
                     f"{values.at(int(np.argmax(overlap)))}: [{a.offset}, +{a.nbytes}) and [{b.offset}, +{b.nbytes})"
+                    + (f"; {why}" if why else "")
                 )
 
 
 def _in_place(p: Program) -> set[frozenset[int]]:
-    """Pairs of slots that may share memory: one ends where the other begins, in a step whose kernel says so.
+    """Pairs of slots whose declared lives may share memory: the one ends in the step where the other begins, and its kernel says so.
 
-    What comes from outside of a loop does not end in it: the next iteration reads it again.
-    """
+    Whether it is right in saying so, and whether anything needs the old contents later, is checked apart from this."""
     linked = set()
-
-    def visit(steps, n: int, loop: int) -> int:
-        for step in steps:
-            at, n = n, n + 1
-            for block in blocks(step):
-                n = visit(block, n, at if isinstance(step, Loop) else loop)
-            if not isinstance(step, Step):
-                continue
-            buffers = p.kernels[step.kernel].buffers
-            slot_of = {b.name: s for b, s in zip(buffers, step.slots, strict=True)}
-            for b in buffers:
-                if b.inplace is not None:
-                    old, new = slot_of[b.inplace], slot_of[b.name]
-                    if old != new and loop < p.slots[old].first and p.slots[old].last == at == p.slots[new].first:
-                        linked.add(frozenset((old, new)))
-        return n
-
-    visit(p.steps, 0, -1)
+    for at, step in enumerate(walk(p.steps)):
+        if not isinstance(step, Step):
+            continue
+        buffers = p.kernels[step.kernel].buffers
+        slot_of = {b.name: s for b, s in zip(buffers, step.slots, strict=True)}
+        for b in buffers:
+            for name in b.inplace:
+                old, new = p.slots[slot_of[name]], p.slots[slot_of[b.name]]
+                if old.first < at == old.last == new.first:
+                    linked.add(frozenset((slot_of[name], slot_of[b.name])))
     return linked

@@ -201,19 +201,19 @@ class _Order:
         for slot, buffer in uses:
             if buffer.access == "w":
                 continue
-            over = buffer.inplace is not None and by_name.get(buffer.inplace) in self.written[0]
+            over = any(by_name.get(name) in self.written[0] for name in buffer.inplace)
             if not over and not (isinstance(kernel, Kernel) and first_touch(kernel, buffer.name) == "write"):
                 yield from self.read(n, slot, f"{buffer.name} of {kernel.name}")
         for k, (slot, buffer) in enumerate(uses):
             for other, other_buffer in uses[k + 1 :]:
-                linked = buffer.inplace == other_buffer.name or other_buffer.inplace == buffer.name
+                linked = other_buffer.name in buffer.inplace or buffer.name in other_buffer.inplace
                 if slot == other and not linked and "w" in buffer.access + other_buffer.access:
                     both = f"{buffer.name} and {other_buffer.name}"
                     yield f"step {n} gives slot {slot} twice to {kernel.name}, as {both}, and writes it"
         reads = {slot for slot, buffer in uses if buffer.access != "w"}
         writes = {slot for slot, buffer in uses if buffer.access != "r"}
         if not self.loops:
-            self.over |= {(n, by_name[buffer.inplace], slot) for slot, buffer in uses if buffer.inplace in by_name}
+            self.over |= {(n, by_name[name], slot) for slot, buffer in uses for name in buffer.inplace if name in by_name}
         cached = {slot for slot in writes if p.slots[slot].kind == "cached"}
         if step.prepare and not cached:
             yield f"step {n} prepares, but writes no cached slot"

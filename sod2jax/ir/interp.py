@@ -201,11 +201,11 @@ class _Run:
                 stack.append(np.asarray(self.env[operand]).astype(INDEX)[()])
             else:
                 b = stack.pop()
-                stack.append(_INDEX_OPS[op](stack.pop(), b))
+                stack.append(INDEX_OPS[op](stack.pop(), b))
         return stack[0]
 
 
-_INDEX_OPS = {
+INDEX_OPS = {
     "ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "FLOORDIV": np.floor_divide, "MOD": np.mod,
     "MIN": np.minimum, "MAX": np.maximum,
 }  # fmt: skip

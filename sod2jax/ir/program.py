@@ -168,8 +168,8 @@ class Loop:
     cond: tuple[AnyStep, ...] = ()
     pred: int | None = None
     swaps: tuple[tuple[int, int], ...] = ()
-    fresh: tuple[int, ...] = ()
     source: str = ""
+    fresh: tuple[int, ...] = ()
 
 
 AnyStep = Step | HostCall | Branch | Loop

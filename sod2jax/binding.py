@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from sod2jax import compat, errors, image
+from sod2jax.ir import check
 from sod2jax.ir import program as ir
 
 try:
@@ -43,9 +44,12 @@ for _name in (
 
 
 def load(program: ir.Program, kernels: list[int], keepalive=None) -> Program:
-    """A runnable Program: `kernels` are the addresses of its kernels' code, which lives as long as `keepalive`."""
+    """A runnable Program: `kernels` are the addresses of its kernels' code, which lives as long as `keepalive`.
+
+    With `SOD2_CHECK=2` in the environment, memory that holds nothing is filled with a pattern while it runs.
+    """
     hosts = [(f"host function {h.name} ({h.kind})", h.call) for h in program.hosts]
-    return Program(image.encode(program), kernels, [aligned(c) for c in program.constants], keepalive, hosts)
+    return Program(image.encode(program), kernels, [aligned(c) for c in program.constants], keepalive, hosts, check.level() >= 2)
 
 
 def library_kernels(program: ir.Program) -> dict[str, int]:

@@ -21,7 +21,7 @@ from sod2jax.ir.expr import Expr
 from sod2jax.ir.program import AnyStep, Branch, HostCall, Loop, Program, Step, blocks, walk
 
 MAGIC = int.from_bytes(b"SOD2RT1", "little")
-FORMAT = 2
+FORMAT = 3
 NONE = -1
 OPS = {name: i for i, name in enumerate(("const", "value", "+", "-", "*", "//", "%", "min", "max", "store"))}
 SLOT_KINDS = {"input": 0, "output": 1, "arena": 2, "constant": 3, "cached": 4}
@@ -96,7 +96,7 @@ class _Encoder:
         for s in p.slots:
             offset = NONE if s.offset is None else self.value(s.offset)
             # A cached buffer that cannot be had is an error that quotes its formula.
-            yield SLOT_KINDS[s.kind], s.index, self.value(s.nbytes, quoted=s.kind == "cached"), offset, self.string(s.name)
+            yield SLOT_KINDS[s.kind], s.index, self.value(s.nbytes, quoted=s.kind == "cached"), offset, s.first, s.last, self.string(s.name)
         for s in walk(p.steps):
             yield STEP_KINDS[type(s)], self.string(s.source), *self.step(s)
         for g in p.guards:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ class Executable:
         self.target = targets.named(options.cpu) if options.cpu else targets.host()
         with traced.scope.opened():  # rules that trace JAX functions ask questions, too
             self.program = self._plan(traced, options)
-        if os.environ.get("SOD2_CHECK", "0") not in ("", "0"):
+        if check.level():
             with self._timed("check"):
                 check.check(self.program, samples=20)
 

@@ -58,6 +58,8 @@ typedef struct sod2_hooks {
   /* Asked every some ten milliseconds of a long loop; not 0: the run ends, with
    * SOD2_INTERRUPTED. */
   int (*poll)(void *user);
+  /* Not 0: memory that holds nothing is filled with a pattern that shows where it is read. */
+  int poison;
 } sod2_hooks;
 
 typedef void (*sod2_kernel)(void **buffers, const int64_t *sizes, int64_t begin, int64_t end,

@@ -77,9 +77,10 @@ NB_MODULE(_runtime, m) {
       "name"_a, "The address of a kernel that the runtime brings along; 0: there is none.");
 
   nb::class_<Program>(m, "Program", nb::type_slots(program_slots), nb::is_weak_referenceable())
-      .def(nb::init<nb::bytes, const std::vector<uintptr_t> &, nb::list, nb::object, nb::list>(),
+      .def(nb::init<nb::bytes, const std::vector<uintptr_t> &, nb::list, nb::object, nb::list,
+                    bool>(),
            "image"_a, "kernels"_a, "constants"_a, "keepalive"_a = nb::none(),
-           "hosts"_a = nb::list())
+           "hosts"_a = nb::list(), "poison"_a = false)
       .def("bind", &Program::bind, "shapes"_a,
            "Every size at these input shapes, or the guards that fail.")
       .def("run", &Program::run, "arrays"_a, "Runs once, without any cache of the call path.")

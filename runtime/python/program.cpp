@@ -44,7 +44,7 @@ std::string dtype_name(int64_t code) {
 }
 
 Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::list constants,
-                 nb::object keep, nb::list host_functions)
+                 nb::object keep, nb::list host_functions, bool poison)
     : keepalive(std::move(keep)), hosts(nb::tuple(host_functions)),
       image_(image.size() / sizeof(int64_t)), constants_(constants) {
   need_setup();
@@ -60,7 +60,7 @@ Program::Program(nb::bytes image, const std::vector<uintptr_t> &kernels, nb::lis
     if (!PyTuple_Check(host.ptr()) || PyTuple_GET_SIZE(host.ptr()) != 2 ||
         !PyUnicode_Check(PyTuple_GET_ITEM(host.ptr(), 0)))
       throw nb::type_error("hosts must be pairs of a name and a function");
-  sod2_hooks hooks = {this, nullptr, nullptr, host_hook, poll_hook};
+  sod2_hooks hooks = {this, nullptr, nullptr, host_hook, poll_hook, poison};
   sod2_error error = {};
   if (sod2_program_create(image_.data(), image_.size(), functions.data(), functions.size(),
                           data.data(), data.size(), nb::len(hosts), &hooks, &handle_, &error))

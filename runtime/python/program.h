@@ -13,7 +13,7 @@ class Program {
 public:
   // hosts: (name, callable) of each function that it calls.
   Program(nanobind::bytes image, const std::vector<uintptr_t> &kernels, nanobind::list constants,
-          nanobind::object keepalive, nanobind::list hosts);
+          nanobind::object keepalive, nanobind::list hosts, bool poison);
   ~Program();
   Program(const Program &) = delete;
   Program &operator=(const Program &) = delete;

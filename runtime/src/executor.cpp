@@ -12,6 +12,7 @@
 #include "denormals.h"
 #include "error.h"
 #include "library.h"
+#include "poison.h"
 #include "thread_pool.h"
 
 #include <algorithm>
@@ -139,7 +140,7 @@ public:
   Steps(const Executable &executable, const sod2_plan &plan, Context *context, int threads,
         int64_t *step_ns, sod2_error *error)
       : e_(executable), plan_(plan), context_(*context), threads_(threads), step_ns_(step_ns),
-        error_(error) {
+        watched_(step_ns || executable.poison), error_(error) {
     if (step_ns)
       std::fill(step_ns, step_ns + e_.image.steps.size(), 0);
   }
@@ -154,6 +155,8 @@ private:
   sod2_status loop(const Loop &loop, int64_t position);
   void exchange(const Loop &loop);
   bool stop();
+  int64_t begin(int64_t position); // of a step that is watched; gives the time
+  void end(int64_t position, int64_t started);
   void *address(int64_t slot) const { return context_.slots[static_cast<size_t>(slot)]; }
 
   const Executable &e_;
@@ -161,6 +164,7 @@ private:
   Context &context_;
   const int threads_;
   int64_t *const step_ns_;
+  const bool watched_; // whether each step's begin and end matter
   sod2_error *const error_;
   FlushDenormals flush_;
   int ticks_ = kTicks; // iterations until the clock is read
@@ -189,7 +193,7 @@ sod2_status Steps::run(int64_t begin, int64_t end) {
   const Step *steps = e_.image.steps.data();
   sod2_status status = SOD2_OK;
   for (int64_t i = begin; i < end && !status; i = steps[i].next) {
-    int64_t started = step_ns_ ? now_ns() : 0;
+    int64_t started = watched_ ? this->begin(i) : 0;
     auto at = static_cast<size_t>(steps[i].at);
     switch (steps[i].kind) {
     case StepKind::Kernel:
@@ -206,10 +210,23 @@ sod2_status Steps::run(int64_t begin, int64_t end) {
       status = loop(e_.image.loops[at], i);
       break;
     }
-    if (step_ns_)
-      step_ns_[i] += now_ns() - started;
+    if (watched_)
+      this->end(i, started);
   }
   return status;
+}
+
+int64_t Steps::begin(int64_t position) {
+  if (e_.poison)
+    e_.poison->before(position, plan_, context_);
+  return step_ns_ ? now_ns() : 0;
+}
+
+void Steps::end(int64_t position, int64_t started) {
+  if (step_ns_)
+    step_ns_[position] += now_ns() - started;
+  if (e_.poison)
+    e_.poison->after(position, plan_, context_);
 }
 
 void Steps::kernel(size_t at) {
@@ -347,6 +364,8 @@ sod2_status run(const Executable &e, const sod2_plan &plan, Context *context,
   sod2_status status = fill ? grow_prepared(e.image, plan, set, error) : SOD2_OK;
   if (!status) {
     address_slots(e, plan, inputs, outputs, set, context);
+    if (e.poison)
+      e.poison->begin(e, plan, inputs, outputs, *context);
     Steps steps(e, plan, context, threads, step_ns, error);
     if (fill) {
       steps.prepare(set, inputs);

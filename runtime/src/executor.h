@@ -4,6 +4,8 @@
 
 namespace sod2 {
 
+class Poison;
+
 // What one call needs besides its plan; calls of the same program at the same time have one each.
 struct Context {
   Context(const Image &image, const sod2_hooks *hooks);
@@ -19,6 +21,7 @@ struct Executable { // what `run` reads of a program
   const sod2_kernel *kernels;
   const void *const *constants;
   const sod2_hooks &hooks;
+  const Poison *poison; // or null
 };
 
 sod2_status run(const Executable &executable, const sod2_plan &plan, Context *context,
@@ -34,6 +37,7 @@ struct sod2_program {
   std::vector<const void *> constants;
   std::vector<char> prepares; // of each input: whether some step prepares from it
   std::unique_ptr<sod2::PreparedSets> prepared;
+  std::shared_ptr<const sod2::Poison> poison; // if the hooks ask for it
 
   std::mutex mutex; // of what follows
   std::vector<sod2_plan *> plans;

@@ -8,7 +8,7 @@ namespace sod2 {
 namespace {
 
 constexpr int64_t kMagic = 0x31545232444f53; // "SOD2RT1"
-constexpr int64_t kVersion = 2;
+constexpr int64_t kVersion = 3;
 constexpr int64_t kHeader = 17;
 constexpr int64_t kMaxRank = 64, kMaxBuffers = 4096, kMaxDepth = 200;
 
@@ -322,7 +322,8 @@ sod2_status read_image(const int64_t *words, size_t count, Image *image, sod2_er
                    : kind == SlotKind::Output   ? n_outputs
                    : kind == SlotKind::Constant ? image->constants
                                                 : total;
-    Slot s = {kind, r.in(0, most), r.in(0, n_values), r.in(kNone, n_values), or_empty(r.text())};
+    Slot s = {kind, r.in(0, most), r.in(0, n_values), r.in(kNone, n_values), r.take(), r.take(), ""};
+    s.name = or_empty(r.text());
     if (kind == SlotKind::Arena && (s.offset == kNone || image->arena == kNone))
       return corrupt(error, "an arena slot without a place");
     if (kind == SlotKind::Cached)

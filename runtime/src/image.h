@@ -41,6 +41,7 @@ struct Tensor {
 struct Slot {
   SlotKind kind;
   int64_t index, bytes, offset; // bytes and offset: value numbers
+  int64_t first, last;          // an arena slot lives from one position to another
   const char *name;
 };
 

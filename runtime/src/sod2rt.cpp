@@ -3,6 +3,7 @@
 
 #include "error.h"
 #include "executor.h"
+#include "poison.h"
 #include "thread_pool.h"
 
 #include <new>
@@ -97,6 +98,8 @@ sod2_status sod2_program_create(const int64_t *image, size_t words, const sod2_k
     for (int64_t i = 0; i < call.prepare.count; ++i)
       made->prepares[static_cast<size_t>(call.prepare[i])] = 1;
   made->prepared = std::make_unique<PreparedSets>(made->image, &made->hooks);
+  if (made->hooks.poison)
+    made->poison = std::make_shared<Poison>(made->image);
   *program = made.release();
   return SOD2_OK;
 }
@@ -163,7 +166,7 @@ sod2_status sod2_run(sod2_program *program, sod2_plan *plan, const sod2_input *i
                      void *const *outputs, int64_t *step_ns, sod2_error *error) {
   std::unique_ptr<Context> context = take_context(program);
   Executable executable = {program->image, program->kernels.data(), program->constants.data(),
-                           program->hooks};
+                           program->hooks, program->poison.get()};
   sod2_status status = run(executable, *plan, context.get(), program->prepared.get(), inputs,
                            outputs, step_ns, error);
   give_back(program, std::move(context));

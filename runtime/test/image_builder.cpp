@@ -119,7 +119,8 @@ std::vector<int64_t> ImageBuilder::words() const {
   body.insert(body.end(), outputs_.begin(), outputs_.end());
   for (const Slot &slot : slots)
     for (int64_t word :
-         {int64_t(slot.kind), slot.index, slot.bytes, slot.offset, self.text("slot")})
+         {int64_t(slot.kind), slot.index, slot.bytes, slot.offset, slot.first, slot.last,
+          self.text("slot")})
       body.push_back(word);
   body.insert(body.end(), steps_.begin(), steps_.end());
   body.insert(body.end(), guards_.begin(), guards_.end());
@@ -130,7 +131,7 @@ std::vector<int64_t> ImageBuilder::words() const {
 
   auto size = [](const auto &list) { return static_cast<int64_t>(list.size()); };
   std::vector<int64_t> words = {0x31545232444f53, // "SOD2RT1"
-                                2,
+                                3,
                                 0,
                                 0,
                                 n_symbols_,

@@ -13,6 +13,7 @@ public:
   struct Slot {
     sod2::SlotKind kind;
     int64_t index, bytes, offset;
+    int64_t first = 0, last = INT64_MAX;
   };
   struct Step {
     int64_t kernel;

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -29,6 +30,12 @@ ALIGN = 64
 KINDS = ("input", "output", "arena", "constant", "cached")
 LARGEST = 1 << 16  # of sampled sizes
 PRODUCT_BITS = 40  # of sampled sizes in one monomial, so that no formula leaves int64
+
+
+def level() -> int:
+    """The value of `SOD2_CHECK` in the environment: 0 checks nothing, 1 every Program, 2 memory while it runs, too."""
+    text = os.environ.get("SOD2_CHECK", "")
+    return int(text) if text.isdigit() else int(bool(text))
 
 
 class ProgramError(Sod2Error):

@@ -94,6 +94,9 @@ def _loop(p: Program, step: Loop) -> Iterator[str]:
         yield from _scalar(p, "counter", step.counter)
         yield from _own(p, step.counter, "a loop's counter")
     slots = [n for pair in step.swaps for n in pair]
+    for n in step.fresh:
+        yield from _exists(p, n)
+        yield from _own(p, n, "a loop that fills it")
     for n in slots:
         yield from _exists(p, n)
         yield from _own(p, n, "a change of places")
@@ -250,6 +253,8 @@ class _Order:
                 if x.kind == "arena" and not (x.first <= n and last <= x.last):
                     life = f"from step {x.first} to {x.last}"
                     yield f"step {n} lets {self.name(slot)} change places until step {last}, and it lives {life}"
+        for slot in step.fresh:
+            yield from self.write(n, slot)  # it may hold anything
         before = [set(x) for x in self.written]
         self.written.append(set())
         self.loops.append((n, last))

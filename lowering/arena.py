@@ -79,7 +79,7 @@ def _heirs(slots: Sequence[Slot], lives: Lifetimes, position: Mapping[int, int])
 
 
 def _in_place(step: AnyStep, kernels, over, table: dict) -> AnyStep:
-    """Each kernel says which of its buffers lie over which others here, since it takes all others to be apart. Numbers them anew."""
+    """Each kernel says which of its buffers lie over which others here: it takes all others to be apart. Numbers them anew."""
     again = lambda block: tuple(_in_place(s, kernels, over, table) for s in block)
     match step:
         case Branch():

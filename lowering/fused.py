@@ -3,8 +3,8 @@
 * A step costs some tens of nanoseconds besides its work. Where an iteration does less than that, the loop runs in machine code.
 * Steps' kernels keep their order and their buffers, so that what one writes the next reads: no schedule changes, only who calls.
 * All of its slots live side by side as long as the kernel runs: it lets no buffer lie over another.
-* What a slot held before matters if some path reads it, or leaves it as it is ("rw"). A path that may not be taken, through a branch
-  or a loop that may end at once, surely writes nothing. Only a temporary may be left unwritten: nobody reads it then.
+* What a slot held before matters if some path reads it, or leaves it as it is ("rw"). A path that may not be taken, through a
+  branch or a loop that may end at once, surely writes nothing. Only a temporary may be left unwritten: nobody reads it then.
 * A kernel runs at most CHUNK iterations per call, so that the runtime can be interrupted, and goes on where it was.
 * Where sizes decide whether an iteration is small, there are both: a loop of steps, and one kernel; sizes choose at run time.
 """

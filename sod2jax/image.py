@@ -96,7 +96,8 @@ class _Encoder:
         for s in p.slots:
             offset = NONE if s.offset is None else self.value(s.offset)
             # A cached buffer that cannot be had is an error that quotes its formula.
-            yield SLOT_KINDS[s.kind], s.index, self.value(s.nbytes, quoted=s.kind == "cached"), offset, s.first, s.last, self.string(s.name)
+            nbytes = self.value(s.nbytes, quoted=s.kind == "cached")
+            yield SLOT_KINDS[s.kind], s.index, nbytes, offset, s.first, s.last, self.string(s.name)
         for s in walk(p.steps):
             yield STEP_KINDS[type(s)], self.string(s.source), *self.step(s)
         for g in p.guards:

@@ -2,11 +2,11 @@
 
 * Names and numbers: everything refers to what exists, once, with the right dtype and arity. Kernels by `ir.check_kernel`.
 * Order: steps read only what is written, and a slot's life covers its uses, in loops and branches too: `ir.check_steps`.
-* Sizes, at N random points that satisfy bounds and guards (edges are drawn often): none is negative, bytes suffice for the shape,
-  extents and scratch are what the kernel needs, every unmasked access of a sampled iteration lies in its buffer.
-* Memory, at the same points: arena slots lie within the arena, on 64-byte boundaries; no two overlap that hold something needed at
-  one time (`ir.check_lives`, which follows the steps itself), nor two whose declared lives meet, unless the kernel that ends the one
-  and begins the other does so in place, at the same offset; and a kernel that says so can (`ir.check_inplace`).
+* Sizes, at N random points that satisfy bounds and guards (edges are drawn often): none is negative, bytes suffice for the
+  shape, extents and scratch are what the kernel needs, every unmasked access of a sampled iteration lies in its buffer.
+* Memory, at the same points: arena slots lie within the arena, on 64-byte boundaries; no two overlap that hold something needed
+  at one time (`ir.check_lives`, which follows the steps itself), nor two whose declared lives meet, unless the kernel that ends
+  the one and begins the other does so in place, at the same offset; and a kernel that says so can (`ir.check_inplace`).
 * `check` reports all that is wrong at once, with the sizes and the formulas.
 """
 
@@ -359,9 +359,10 @@ def _memory(p: Program, values: Values, timeline: Timeline) -> Iterator[str]:
 
 
 def _in_place(p: Program) -> set[frozenset[int]]:
-    """Pairs of slots whose declared lives may share memory: the one ends in the step where the other begins, and its kernel says so.
+    """Pairs of slots whose declared lives may share memory: one ends in the step where the other begins, whose kernel says so.
 
-    Whether it is right in saying so, and whether anything needs the old contents later, is checked apart from this."""
+    Whether it is right in saying so, and whether anything needs the old contents later, is checked apart from this.
+    """
     linked = set()
     for at, step in enumerate(walk(p.steps)):
         if not isinstance(step, Step):

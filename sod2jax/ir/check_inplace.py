@@ -1,7 +1,7 @@
 """The checker of a kernel's word that one of its buffers may lie over another: by running through its loops.
 
-* Of each loop a few iterations are drawn, the first and last ones among them, at given sizes; every load of the one buffer and every
-  store to the other then has a place and a time.
+* Of each loop a few iterations are drawn, the first and last ones among them, at given sizes; every load of the one buffer and
+  every store to the other then has a place and a time.
 * Where a load and a store meet at an element, the load must come first: in the same iteration of the parallel loop and of every
   vector loop around both, in an earlier iteration of a serial loop, or earlier in the text.
 * A place that depends on loaded values is not known here, and a `While` or a `Gemm` is not followed: such a kernel has no say.

@@ -2,13 +2,13 @@
 
 It shares nothing with the planner: it does not ask which lifetimes were meant, but follows the memory along every path.
 
-* A graph of moments: one per step, one for each end of a loop's iteration, and edges to all that may run next. Two slots that change
-  places do so at each iteration's end, so that a loop with such pairs is laid out twice, once per assignment of slots to memory;
-  after an odd number of iterations the states are moved back. A place is the memory of one slot.
-* Backwards to a fixpoint: which places are read later. A write ends that, unless it may be partial. Forwards: which places some path
-  has written. What is both is needed.
-* At each moment the places that it writes must be apart from every place that is still needed, and from those that the same kernel
-  reads; two that are one memory need the kernel's word (`Buffer.inplace`, which `ir.check_inplace` holds to be true).
+* A graph of moments: one per step, one for each end of a loop's iteration, and edges to all that may run next. Two slots that
+  change places do so at each iteration's end, so that a loop with such pairs is laid out twice, once per assignment of slots to
+  memory; after an odd number of iterations the states are moved back. A place is the memory of one slot.
+* Backwards to a fixpoint: which places are read later. A write ends that, unless it may be partial. Forwards: which places some
+  path has written. What is both is needed.
+* At each moment the places that it writes must be apart from every place that is still needed, and from those that the same
+  kernel reads; two that are one memory need the kernel's word (`Buffer.inplace`, which `ir.check_inplace` holds to be true).
 * The life that a slot declares covers every moment at which its place is used or needed: the runtime may fill it with anything
   outside of that life (`SOD2_CHECK=2`).
 """
@@ -204,7 +204,8 @@ def conflicts(p: Program, timeline: Timeline) -> dict[tuple[int, int], str]:
                 needed = (m.needed | m.fills | m.touches) >> other & 1
                 if (needed or (w, other) not in m.over) and (key := (min(w, other), max(w, other))) not in found:
                     why = "which is needed afterwards" if m.needed >> other & 1 else "which it uses, too"
-                    found[key] = f"step {m.at} ({m.what}) writes slot {w} {p.slots[w].name} over slot {other} {p.slots[other].name}, {why}"
+                    writes = f"step {m.at} ({m.what}) writes slot {w} {p.slots[w].name}"
+                    found[key] = f"{writes} over slot {other} {p.slots[other].name}, {why}"
     return found
 
 
@@ -225,6 +226,5 @@ def life_problems(p: Program, timeline: Timeline) -> Iterator[str]:
                 told.add(n)
                 verb = "uses" if used else "needs"
                 after = " and afterwards" if ends_early else ""
-                yield (
-                    f"step {m.at} ({m.what}) {verb} slot {n} {slot.name}{after}, which lives from step {slot.first} to {slot.last}"
-                )
+                life = f"which lives from step {slot.first} to {slot.last}"
+                yield f"step {m.at} ({m.what}) {verb} slot {n} {slot.name}{after}, {life}"

@@ -160,8 +160,8 @@ Stmt = For | Let | Init | Update | Store | If | While | Gemm
 class Buffer:
     """A pointer argument. `access` is "r", "w" (what it held before does not matter; it may be read after it is written) or "rw".
 
-    `inplace` names buffers that this one may lie over: each of their elements is read only before this one's is written, by the same
-    iteration of the parallel loop. No other two buffers of a kernel overlap.
+    `inplace` names buffers that this one may lie over: each of their elements is read only before this one's is written, by the
+    same iteration of the parallel loop. No other two buffers of a kernel overlap.
     """
 
     name: str

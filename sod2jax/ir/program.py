@@ -158,8 +158,8 @@ class Loop:
 
     `counter`, if any, is an int64 scalar slot that holds the number of the iteration. After each one the two slots of each
     pair in `swaps` change places: the first holds the loop's state, the second received the next one. They have equal bytes.
-    After the last iteration the state lies in the first slot's own memory. `fresh` are slots that the iterations fill together: what
-    they held before does not matter.
+    After the last iteration the state lies in the first slot's own memory. `fresh` are slots that the iterations fill together:
+    what they held before does not matter.
     """
 
     body: tuple[AnyStep, ...]

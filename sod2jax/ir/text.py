@@ -78,9 +78,8 @@ def _lines(stmts, indent: str):
 
 def kernel_text(k: ir.Kernel) -> str:
     """A kernel as an indented listing."""
-    buffers = ", ".join(
-        f"{b.name}: {dtype_text(b.dtype)} {b.access}" + f" in place of {', '.join(b.inplace)}" * bool(b.inplace) for b in k.buffers
-    )
+    over = lambda b: f" in place of {', '.join(b.inplace)}" if b.inplace else ""
+    buffers = ", ".join(f"{b.name}: {dtype_text(b.dtype)} {b.access}{over(b)}" for b in k.buffers)
     lines = [f"kernel {k.name}({buffers}; {', '.join(k.sizes)}):"]
     lines += [f"  local {x.name}: {dtype_text(x.dtype)}[{x.extent}]" for x in k.locals]
     lines.append(f"  parallel for {k.var} in range({k.extent}):")

@@ -2,15 +2,16 @@
 
 * Positions count as `ir.program.walk` does. A step needs a slot afterwards if a step that may run later reads it before it is
   written anew: a later step of the list, of what follows the list, or of the loop's next iteration.
-* Lists are followed backwards. A loop may run not at all or again, so that at its head, and at the end of its body, all is needed
-  that follows the loop or that an iteration reads before it writes it.
-* Both slots of a pair that changes places hold a state in turn, and the counter is written anew by each iteration: they live from
-  a loop's first position to its last. So does everything that is needed at its head.
+* Lists are followed backwards. A loop may run not at all or again, so that at its head, and at the end of its body, all is
+  needed that follows the loop or that an iteration reads before it writes it.
+* Both slots of a pair that changes places hold a state in turn, and the counter is written anew by each iteration: they live
+  from a loop's first position to its last. So does everything that is needed at its head.
 * A branch needs what any of its lists needs, and has written what all of them have.
-* A slot's lifetime is the range of positions from the first to the last at which it is used or needed. It holds a loop from outside
-  either whole or not at all.
+* A slot's lifetime is the range of positions from the first to the last at which it is used or needed. It holds a loop from
+  outside either whole or not at all.
 * `may_overwrite`: nothing that runs later needs the old contents, and the kernel that writes the new ones reads each old element
-  before it writes there (`Buffer.inplace`). A kernel of several steps gives no such word, unless it was shown for the whole of it.
+  before it writes there (`Buffer.inplace`). A kernel of several steps gives no such word, unless it was shown for the whole of
+  it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from sod2jax.ir.expr import const, floordiv, mod, sym
 from sod2jax.ir.loops import Buffer, Const, For, If, Index, Kernel, Let, Load, Op, Store
 
 F32, I64, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)
+TWO = const(2)
 N, M, I, J, K, T = map(sym, ("n", "m", "i", "j", "k", "t"))
 
 
@@ -30,7 +31,7 @@ TRUE = {
     "elementwise": (For("j", N, (store(ROW, load(ROW)),), "vector"),),
     "rows": (For("j", N, (Let("a", load(ROW)),)), For("k", N, (store(I * N + K, load(I * N + K)),), "vector")),
     "serial, ahead": (For("j", N - 1, (store(ROW, load(ROW + 1)),)),),
-    "divided": (Let("t", Index(floordiv(I, const(2)), I64)), For("j", N, (store(ROW, load(2 * T * N + mod(I, const(2)) * N + J)),))),
+    "divided": (Let("t", Index(floordiv(I, TWO), I64)), For("j", N, (store(ROW, load(2 * T * N + mod(I, TWO) * N + J)),))),
     "halves": (
         If(Op("lt", (Index(I, I64), Const(3, I64)), BOOL), (store(I, load(I)),)),
         If(Op("ge", (Index(I, I64), Const(3, I64)), BOOL), (store(I, load(I)),)),

@@ -41,6 +41,12 @@ def test_a_large_body_stays_a_list_of_steps():
     assert "while" not in str(loop.body[0].source)
 
 
+def _two(a, b):
+    s = jnp.sin(a) + b
+    w = jnp.cos(s)
+    return w + s, w * s
+
+
 FUNCTIONS = {
     "counter": lambda x: lax.fori_loop(0, 100, lambda i, c: c + i * x, x),
     "branch": lambda x: lax.fori_loop(0, 9, lambda i, c: lax.cond(i % 2 == 0, lambda c: c + x, lambda c: c * 0.5, c), x),
@@ -51,6 +57,9 @@ FUNCTIONS = {
     "nested": lambda x: lax.fori_loop(0, 5, lambda i, c: lax.fori_loop(0, i, lambda j, d: d * 0.5 + j, c) + x, x),
     "gather": lambda x: lax.fori_loop(0, 5, lambda i, c: c.at[i % c.size].add(c.ravel()[-1]) if c.ndim == 1 else c + i, x),
     "while": lambda x: lax.while_loop(lambda c: jnp.max(jnp.abs(c)) < 50, lambda c: c * 1.5 + 0.1, x),
+    "maybe": lambda x: lax.fori_loop(0, 3, lambda i, c: lax.cond(i > 5, lambda c: jnp.full_like(c, 7), lambda c: c, c), x * 2),
+    "never": lambda x: lax.while_loop(lambda c: c[0] < 0, lambda c: (c[0] + 1, jnp.ones_like(x)), (jnp.int32(1), x * 2))[1],
+    "temporaries": lambda x: lax.fori_loop(0, 3, lambda i, c: _two(*c), (x, x + 1)),
     "sums": lambda x: lax.fori_loop(0, 5, lambda i, c: c / (1 + jnp.sum(c * c)), x),
 }
 
@@ -62,6 +71,12 @@ def test_agrees_with_jax(name, shape):
     f = FUNCTIONS[name]
     for a, b in zip(jax.tree.leaves(sod2.jit(f)(x)), jax.tree.leaves(jax.jit(f)(x)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_scalar_that_a_branch_may_leave_alone_is_loaded():
+    f = lambda x: lax.fori_loop(0, 3, lambda i, c: lax.cond(i > 5, lambda c: jnp.float32(7), lambda c: c, c), x[0]) + x
+    x = np.ones(4, np.float32)
+    np.testing.assert_array_equal(sod2.jit(f, shapes=("n",))(x), x + x)
 
 
 def test_branches_become_conditions():

@@ -27,7 +27,7 @@ void count_free(void *user, void *data, size_t bytes) {
 
 } // namespace
 
-Counting::Counting() : hooks{this, count_alloc, count_free, nullptr, nullptr} {}
+Counting::Counting() : hooks{this, count_alloc, count_free, nullptr, nullptr, 0} {}
 
 long news() { return all_news.load(); }
 

@@ -89,7 +89,7 @@ struct Runner {
   explicit Runner(const Sample &sample) : words(sample.words()) {
     static const int64_t constant = 5;
     const void *constants[] = {&constant};
-    sod2_hooks given = {&hooks, nullptr, nullptr, host_hook, poll_hook};
+    sod2_hooks given = {&hooks, nullptr, nullptr, host_hook, poll_hook, 0};
     hooks.poll = [] { return 0; };
     CHECK(sod2_program_create(words.data(), words.size(), kernels, 4, constants, 1, 1, &given,
                               &program, &error) == SOD2_OK);

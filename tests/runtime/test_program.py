@@ -162,7 +162,11 @@ class Nested:
     def program(self) -> ir.Program:
         n = sym("n")
         line = 64 * n
-        arena = lambda k, dtype, shape=(n,): ir.Slot("arena", k, np.dtype(dtype), shape, 4 * n if shape else const(8), k * line)
+        ever = 1 << 30
+
+        def arena(k, dtype, shape=(n,)):
+            return ir.Slot("arena", k, np.dtype(dtype), shape, 4 * n if shape else const(8), k * line, last=ever)
+
         slots = (
             ir.Slot("input", 0, F32, (n,), 4 * n),
             *(arena(k, F32) for k in range(4)),

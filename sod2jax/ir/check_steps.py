@@ -253,8 +253,6 @@ class _Order:
                 if x.kind == "arena" and not (x.first <= n and last <= x.last):
                     life = f"from step {x.first} to {x.last}"
                     yield f"step {n} lets {self.name(slot)} change places until step {last}, and it lives {life}"
-        for slot in step.fresh:
-            yield from self.write(n, slot)  # it may hold anything
         before = [set(x) for x in self.written]
         self.written.append(set())
         self.loops.append((n, last))

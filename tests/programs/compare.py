@@ -35,11 +35,13 @@ class Verdict:
     doubt: str = ""
 
 
-def sizes_of(below) -> list[dict[str, int]]:
-    """An ordinary size, then one at the edge, then any; the edge comes first now and then."""
+def sizes_of(below, symbolic: bool = True) -> list[dict[str, int]]:
+    """An ordinary size, then one at the edge, then any; the edge comes first now and then. One alone stays static."""
     chosen = [SIZES[below(len(SIZES))], EDGES[below(len(EDGES))], (SIZES + EDGES)[below(len(SIZES) + len(EDGES))]]
     if below(4) == 3:
         chosen.reverse()
+    if not symbolic and below(3):
+        chosen = chosen[:1]
     return [dict(zip("abc", sizes, strict=True)) for sizes in dict.fromkeys(chosen)]
 
 

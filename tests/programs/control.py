@@ -102,17 +102,26 @@ class Control(Builder):
         return self.pick(lambda t: is_like(t, x) and t is not x and t.exact >= x.exact and t.bound <= max(x.bound, 3))
 
     def close(self, x: Term, alone: bool) -> str:
-        """A value of the body like x, tame enough to be the next x; of another value `alone`, or of x, too."""
-        y = self.pick(lambda t: is_like(t, x) and t is not x and t.exact >= x.exact) or x
+        """A value of the body like x, tame enough to be the next x: made of x and another, or of others `alone`."""
+
+        def other():
+            return self.pick(lambda t: is_like(t, x) and t is not x and t.exact >= x.exact) or x
+
+        y, z = other(), other() if alone else x
         if x.dtype in ("uint32", "bool"):
-            t = "~{y}" if alone else "{x} ^ {y}"
+            t = "~{y} & {z}" if alone else "{z} ^ {y}"
         elif x.dtype in INTEGERS:
-            t = "{y} % 4" if alone else "({x} + {y}) % 4"
+            t = self.one(
+                ["({z} + {y}) % 4", "{y} % 4 - {z} % 2", "({z} * {y}) % 3"] if x.dtype != "uint8" else ["({z} | {y}) % 4"]
+            )
         elif x.exact:
-            t = "jnp.clip({y}, -3, 3)" if alone else "jnp.clip({x} - {y}, -3, 3)"
+            t = self.one(["jnp.clip({z} - {y}, -3, 3)", "jnp.clip({y}, -3, 3)", "jnp.clip({z} * {y}, -3, 3)"])
         else:
-            t = "jnp.tanh({y})" if alone else "jnp.tanh({y}) - 0.5 * {x}"
-        done = self.add(t.format(x=x.name, y=y.name), [x, y], x.shape, x.dtype, settled(x), exact=x.exact)
+            small = ["0.5 * ({z} + {y})", "{z} * {y} * 0.3", "{y} - 0.4 * {z}"] if max(y.bound, z.bound) <= 3 else []
+            t = self.one(["jnp.tanh({y}) - 0.5 * {z}", "jnp.tanh({y} + {z})", *small])
+            if t == "{y} - 0.4 * {z}" and y.bound + 0.4 * z.bound > 3:
+                t = "jnp.tanh({y} - {z})"
+        done = self.add(t.format(y=y.name, z=z.name), [y, z], x.shape, x.dtype, settled(x), exact=x.exact)
         return x.name if done is None else done.name
 
     def state(self) -> Term | None:

@@ -75,7 +75,7 @@ class Generator(Elementwise, Movement, Folds, Products, Updates, Numbers, Librar
             outputs.append(self.one(terms).name)
         if self.chance(0.1):
             outputs.append("x0")
-        symbolic = not self.chance(0.25)
+        symbolic = not self.chance(0.35)
         donated = tuple(k for k in range(len(self.inputs)) if self.chance(0.6)) if self.chance(0.2) else ()
         program = Program(tuple(self.inputs), tuple(self.lines), tuple(outputs or ["x0"]), third, self.x64, symbolic)
         return program.cut(donated)

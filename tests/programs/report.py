@@ -11,6 +11,7 @@ import os
 import secrets
 
 _doubtful: list[str] = []
+_ran: list[str] = []
 
 
 def pytest_addoption(parser):
@@ -29,10 +30,14 @@ def pytest_report_header(config):
 
 
 def pytest_runtest_logreport(report):
+    if report.when == "call" and "::test_random_programs[" in report.nodeid:
+        _ran.append(report.nodeid)
     _doubtful.extend(value for key, value in report.user_properties if key == "doubtful" and report.when == "call")
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, config):
+    if _ran and config.option.verbose < 0:  # the header is not shown
+        terminalreporter.write_line(pytest_report_header(config))
     if _doubtful:
         terminalreporter.section(f"{len(_doubtful)} random programs: jax.jit differs from JAX op by op, which agrees with us")
         for text in _doubtful:

@@ -44,6 +44,18 @@ class StaticSizeWarning(UserWarning):
     line and what to write instead. Given once per function and line; `cache_info()` says the same."""
 
 
+class InternalError(Sod2Error, RuntimeError):
+    """The compiler failed in its own words, a mistake of sod2jax: names the function and the stage; the cause is chained."""
+
+
+def internal(name: str, stage: str, cause: Exception) -> InternalError:
+    """The error for an exception that a stage should not raise; raise it `from` that."""
+    return InternalError(
+        f"sod2jax failed to compile {name} (stage {stage!r}): {type(cause).__name__}: {cause}. This is a mistake of sod2jax, not "
+        "of the function: please report it with the function and its sizes. Until it is mended, jax.jit computes the same."
+    )
+
+
 def unsupported_primitive(name: str, where: str = "", *, detail: str = "", remedy: str = "") -> UnsupportedError:
     """The error for an eqn that no rule covers. `where` is the user's line (`compat.user_line(eqn)`)."""
     message = f"sod2jax does not support the primitive `{name}` yet"

@@ -10,7 +10,7 @@ from functools import cached_property
 from sod2jax import binding, compat_state, rewrite
 from sod2jax.analyse import rdp
 from sod2jax.analyse.demands import demand
-from sod2jax.errors import not_yet
+from sod2jax.errors import Sod2Error, internal, not_yet
 from sod2jax.ir import check, text
 from sod2jax.ir.expr import as_expr
 from sod2jax.ir.facts import facts_text
@@ -22,6 +22,10 @@ from sod2jax.lowering.pieces import Lowerer
 from sod2jax.ops.outputs import separate
 from sod2jax.options import Options
 from sod2jax.trace import Traced
+
+_BUGS = (LookupError, AttributeError, AssertionError, StopIteration)
+# Exceptions of a stage that are mistakes of sod2jax: any, where no function of JAX's runs that refuses something by its own.
+_INTERNAL = {"demand": _BUGS, "rewrite": _BUGS, "check": ()}
 
 SAMPLES = (64, 256)  # sizes that the arena is planned for where a call gave none
 
@@ -80,7 +84,12 @@ class Executable:
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, (Sod2Error, MemoryError)) or not isinstance(error, _INTERNAL.get(stage, Exception)):
+                raise
+            raise internal(self.traced.name, stage, error) from error
         self.compile_seconds[stage] = time.perf_counter() - start
 
     @cached_property

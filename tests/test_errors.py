@@ -15,6 +15,7 @@ from sod2jax import errors
         (errors.OutOfMemoryError, MemoryError),
         (errors.GuardError, ValueError),
         (errors.VerifyError, AssertionError),
+        (errors.InternalError, RuntimeError),
     ],
 )
 def test_kinds_are_sod2errors_and_builtins(kind, builtin):

@@ -101,3 +101,20 @@ def test_the_quickstart_model_for_aarch64(monkeypatch):
     symbols = [kernel.name for kernel in executable.program.kernels] + ["sod2_gemm_f32"]
     assert len(symbols) > 8
     assert all(name.encode() + b"\0" in code for name in symbols)
+
+
+@pytest.mark.parametrize(("stage", "broken"), [("rewrite", "rewrite.run"), ("lower", "Lowerer.lower"), ("code", "jit.compile")])
+def test_what_a_stage_should_not_raise(monkeypatch, stage, broken):
+    """In the words of the user: which function, which stage; with the cause."""
+
+    def fails(*_, **__):
+        raise KeyError("some variable")
+
+    monkeypatch.setattr(f"sod2jax.pipeline.{broken}", fails)
+
+    def doubled(x):
+        return x * 2
+
+    with pytest.raises(sod2.errors.InternalError, match=f"failed to compile doubled.*{stage}.*KeyError.*report") as caught:
+        sod2.jit(doubled)(np.ones(3, np.float32))
+    assert isinstance(caught.value.__cause__, KeyError)

@@ -1,7 +1,8 @@
 """What becomes of a trace that fails: once more with more known of the sizes, where a symbolic size was at fault.
 
 * The user's function must not run again for a mistake that has nothing to do with sizes: `from_sizes` looks at the traceback.
-* Where a function of JAX wants one size as a number (`ir.fixed.SizeNeeded`), that size becomes one.
+* Where a function of JAX wants one size as a number (`ir.fixed.SizeNeeded`), that size becomes one; also where somebody caught
+  the error, and went on.
 * Else it is tried with no size 0, if none is now; with sizes fixed that are 0 or 1 now; at last with every size as it is now.
 * Which sizes became numbers, and at which line of the user's, is kept in the scope (`Scope.fixed`), and said.
 * If nothing helps, the first error is the one that the user sees.
@@ -36,7 +37,7 @@ def first_that_traces(scope: Scope, assume: Assume, run: Callable[[Scope], Resul
     `assume({expression: number}, op)` makes a fresh scope in which each expression is (`op`) its number.
     """
     try:
-        return run(scope), scope
+        return _completed(run, scope), scope
     except UNTRACEABLE as first:
         if not scope.hints or not from_sizes(first):
             raise
@@ -45,15 +46,23 @@ def first_that_traces(scope: Scope, assume: Assume, run: Callable[[Scope], Resul
             fixed.append(more)
             assumed = _with(assume({}, "=="), fixed)
             try:
-                return run(assumed), assumed
+                return _completed(run, assumed), assumed
             except UNTRACEABLE as err:
                 failed = err
         for assumed in [*(() if fixed else _milder(scope, assume)), _with(assume({}, "=="), _all(first, scope))]:
             try:
-                return run(assumed), assumed
+                return _completed(run, assumed), assumed
             except UNTRACEABLE:
                 pass
         raise
+
+
+def _completed(run: Callable[[Scope], Result], scope: Scope) -> Result:
+    """`run(scope)`. If somebody caught the error that a size is no number, what was done then may not be right for a number."""
+    result = run(scope)
+    if scope.refused:
+        raise scope.refused[0]
+    return result
 
 
 def _milder(scope: Scope, assume: Assume) -> Iterator[Scope]:
@@ -77,7 +86,7 @@ def _needed(err: BaseException, scope: Scope) -> Fixed | None:
     needed = next((e for e in _chain(err) if isinstance(e, SizeNeeded)), None)
     if needed is None or (value := scope.hint(needed.size)) is None:
         return None
-    where = _users(err)
+    where = needed.place or _users(err)
     who = f"`{where.called}`" if where.called else f"JAX's {_function_of_jax(err)}"
     return Fixed(needed.size, value, who, where, needs(needed.what))
 

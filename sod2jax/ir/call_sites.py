@@ -31,7 +31,7 @@ class Site:
     """A call site that may be told "no" without a guard.
 
     `empty`: when it asks whether a size is 0. `one`: whether it is 1. `equal`: whether two sizes are equal. `hashes`: it puts
-    sizes into a set, whose members then compare by guarded questions.
+    sizes into a set, whose members then compare by guarded questions. `refusal`: it asks for an integer, and catches the error.
     """
 
     reason: str
@@ -39,6 +39,7 @@ class Site:
     one: bool = False
     equal: bool = False
     hashes: bool = False
+    refusal: bool = False
 
 
 _SAVES_EQNS = Site("a yes only leaves out eqns that change nothing", empty=True, one=True, equal=True)
@@ -46,8 +47,12 @@ _NOTHING = "a yes only leaves out eqns whose results have no elements"
 _ONE_GIVES_WAY = "a size of 1 gives way to the others; after a no the sizes must be equal, which is asked next"
 SITES = {
     "jax/_src/core.py:divide_shape_sizes": Site("a yes saves a division, whose quotient is 1 then", one=True, equal=True),
+    "jax/_src/core.py:_canonicalize_dimension": Site("a size that is no integer stays as it is", refusal=True),
+    "jax/_src/core.py:canonicalize_slice": Site("as above", refusal=True),
+    "jax/_src/core.py:is_constant_dim": Site("JAX takes the way that is right for any size", refusal=True),
     "jax/_src/interpreters/batching.py:broadcast_batcher": _SAVES_EQNS,
     "jax/_src/lax/control_flow/loops.py:_infer_scan_length": Site("lengths that differ are an error", hashes=True),
+    "jax/_src/lax/control_flow/loops.py:fori_loop": Site("a loop without a constant length is a while loop", refusal=True),
     "jax/_src/lax/lax.py:_broadcast_in_dim_fwd_rule": _SAVES_EQNS,
     "jax/_src/lax/lax.py:_broadcast_in_dim_shape_rule": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/lax/lax.py:_broadcast_shapes_uncached": _SAVES_EQNS,
@@ -58,6 +63,7 @@ SITES = {
     "jax/_src/lax/lax.py:reshape": _SAVES_EQNS,
     "jax/_src/lax/slicing.py:_gather_shape_rule": Site("a yes spares a check", empty=True),
     "jax/_src/numpy/einsum.py:_einsum": Site(_ONE_GIVES_WAY, one=True),
+    "jax/_src/numpy/indexing.py:NDIndexer.to_dynamic_slice": Site("JAX writes a gather instead", refusal=True),
     "jax/_src/numpy/indexing.py:_gather": Site(_NOTHING, empty=True),
     "jax/_src/numpy/indexing.py:_index_to_gather": Site("as above; an empty axis is an error", one=True, equal=True),
     "jax/_src/numpy/indexing.py:_take": Site(

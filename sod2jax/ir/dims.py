@@ -174,6 +174,10 @@ class Dim:
             return op(a, b)
         else:
             return NotImplemented  # a tracer or an array makes a value of us by itself
+        if op in (operator.floordiv, operator.mod):
+            divisor = self.expr if reflected else value
+            if divisor.value is None and scope.ask(Cond(divisor, "==", const(0))):
+                raise ZeroDivisionError("integer division or modulo by zero")
         return scope.dim(op(value, self.expr) if reflected else op(self.expr, value))
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
@@ -288,7 +292,8 @@ class Scope:
     """The symbols of one trace: what is known of them (`box`), their sizes in the call at hand, and what was decided by those.
 
     `guards` are the decisions of the trace, and what `require` asked for. `units` are sizes that were 1 or 0 in the call at hand
-    when JAX asked and got a no: if the trace fails, fixing these is worth a try.
+    when JAX asked and got a no: if the trace fails, fixing these is worth a try. `refused` are the errors that JAX got where it
+    wanted a number: a trace that comes to its end all the same swallowed them, and may have taken them for an answer.
     """
 
     def __init__(self, symbols: dict[str, tuple[Bound, Bound]] | None = None, facts=(), hints: dict[str, int] | None = None):
@@ -297,6 +302,7 @@ class Scope:
         self.hints: dict[str, int] = dict(hints or {})
         self.guards: list[Guard] = []
         self.fixed: list[Fixed] = []
+        self.refused: list[SizeNeeded] = []
         self.units: dict[Expr, int] = {}
         self._open = True
         self._dims: dict[Expr, Dim] = {}
@@ -457,8 +463,14 @@ class Scope:
         if call_sites.only_fits(frame) and (hint := self.hint(d.expr)) is not None and hint <= _INT32:
             self.assume(Cond(d.expr, "<=", const(_INT32)), "fits an int32")
             return hint
-        if call_sites.by_us(frame) or not call_sites.by_user(frame):
+        if call_sites.by_us(frame):
             raise SizeNeeded(d.expr, what)
+        if not call_sites.by_user(frame):
+            site = call_sites.site_of(frame)
+            if site is not None and site.refusal:
+                raise SizeNeeded(d.expr, what)
+            self.refused.append(SizeNeeded(d.expr, what, self.place(frame)))
+            raise self.refused[-1]
         return self._specialise(d, what, frame)
 
     def _specialise(self, d: Dim, what: str, frame) -> int:

@@ -18,11 +18,14 @@ from sod2jax.ir.expr import Expr
 
 
 class SizeNeeded(TypeError):
-    """A function of JAX wants a symbolic size as a Python number: `size` is its expression, `what` the kind of number."""
+    """A function of JAX wants a symbolic size as a Python number: `size` is its expression, `what` the kind of number.
 
-    def __init__(self, size: Expr, what: str):
+    `place` is the user's line, where the traceback may not reach it.
+    """
+
+    def __init__(self, size: Expr, what: str, place: Place | None = None):
         super().__init__(f"the size {size} is symbolic and cannot be {what}")
-        self.size, self.what = size, what
+        self.size, self.what, self.place = size, what, place
 
 
 @dataclass(frozen=True)

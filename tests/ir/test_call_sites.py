@@ -121,6 +121,22 @@ def test_code_without_a_file_is_a_users():
     assert (g(ones(3), ones(5)), g(ones(4), ones(4))) == (9.0, 8.0)
 
 
+@pytest.mark.parametrize("is_row", [jnp.iterable, np.iterable, lambda x: bool(tuple(x)), lambda x: _length(x) == 5])
+def test_an_error_that_somebody_catches_is_no_answer(is_row):
+    """JAX asks for an integer and gets an error; where that is caught, it must not pass for what JAX would have said."""
+    compiled = sod2.jit(lambda x: x * (2.0 if is_row(x) else 3.0), shapes=("n",))
+    with pytest.warns(sod2.errors.StaticSizeWarning):
+        np.testing.assert_array_equal(compiled(np.ones(5, np.float32)), np.full(5, 2.0))
+    np.testing.assert_array_equal(compiled(np.ones(4, np.float32)), np.full(4, 3.0 if is_row(np.ones(4)) is False else 2.0))
+
+
+def _length(x):
+    try:
+        return sum(1 for _ in x)
+    except TypeError:
+        return 0
+
+
 def test_a_size_of_another_trace_is_refused():
     kept = []
     sod2.jit(lambda x: kept.append(x.shape[0]) or x, shapes=("n",))(np.ones(3, np.float32))
@@ -140,6 +156,11 @@ class Cell(nn.Module):
 
 ROWS = (5, 1, 0, 4, 10)
 PROGRAMS = {
+    "is_constant_dim": (lambda x: x[1:], ("n, 4",), ROWS),
+    "_canonicalize_dimension": (lambda x: jnp.zeros((x.shape[0], 2)) + x[:, None], ("n",), ROWS),
+    "canonicalize_slice": (lambda x: x[::2], ("n, 4",), (5, 1, 4)),
+    "fori_loop": (lambda x: lax.fori_loop(0, x.shape[0], lambda i, c: c + i, 0.0) + x, ("n",), ROWS),
+    "to_dynamic_slice": (lambda x, i: x[i, :], ("n, 4", ""), (5, 1, 4)),
     "divide_shape_sizes": (lambda x: x.reshape(x.shape[0] * 2, -1), ("n, 4",), (5, 1, 4)),
     "broadcast_batcher": (lambda x: jax.vmap(jnp.add, (0, 1))(x, jnp.ones((10, x.shape[0]))), ("n, 10",), ROWS),
     "_infer_scan_length": (lambda x, y: lax.scan(lambda c, r: (c + r[0] * r[1], c), 0.0, (x, y)), ("n", "n"), ROWS),

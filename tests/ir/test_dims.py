@@ -202,8 +202,8 @@ def test_a_trace_is_right_wherever_its_guards_hold(name):
     ("name", "want"),
     [
         ("broadcast", []),
-        ("reshape", []),
-        ("heads", []),
+        ("reshape", ["b != 0"]),  # JAX cannot solve a -1 where the other sizes hold a 0
+        ("heads", ["s != 0"]),
         ("concatenate", []),
         ("differences", []),
         ("softmax", []),
@@ -220,7 +220,7 @@ def test_a_trace_is_right_wherever_its_guards_hold(name):
         ("encoder", []),
         ("resnet", []),
         ("grad", []),
-        ("index", ["1 <= s"]),
+        ("index", ["s != 0"]),
         ("half", ["n % 2 == 0"]),
         ("branch", ["4 < s"]),
         ("unit_branch", ["s != 1"]),

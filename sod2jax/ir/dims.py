@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import numbers
 import operator
 import sys
@@ -29,11 +28,11 @@ from jax.extend.core import Primitive
 from sod2jax import compat
 from sod2jax.ir import call_sites, expr, ratio
 from sod2jax.ir.box import Bound, Box
-from sod2jax.ir.expr import MOD, Expr, as_expr, const, exact_quotient, sym
+from sod2jax.ir.comparison import by_integer, is_remainder, negation, reduced
+from sod2jax.ir.expr import Expr, as_expr, const, sym
 from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SizeNeeded, needs, place, remedy
 from sod2jax.ir.program import Cond, Guard
 
-_NEGATION = {"==": "!=", "!=": "==", "<=": "<", "<": "<="}  # of the last two, with the sides exchanged
 _COMPLEMENT = {">": "<=", ">=": "<"}
 _INT32 = 2**31 - 1
 _HOLDS = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, "<": operator.lt}
@@ -390,7 +389,7 @@ class Scope:
         elif _is_int(b):
             rhs = const(int(b))
         else:
-            found = _by_integer(op, b)
+            found = by_integer(op, b)
             if isinstance(found, bool):
                 return found
             op, rhs = found[0], const(found[1])
@@ -413,7 +412,7 @@ class Scope:
     def _waives(self, cond: Cond, frame) -> bool:
         """Whether the one who asks may be told no, whatever the truth is."""
         site = call_sites.site_of(frame)
-        if site is None or _is_remainder(cond.lhs):
+        if site is None or is_remainder(cond.lhs):
             return False
         value = cond.rhs.value
         if not (site.empty if value == 0 else site.equal or (site.one and value == 1)):
@@ -543,46 +542,6 @@ def scope_of(box: Box) -> Scope:
     if box.scope is None:
         raise ValueError("this box belongs to no scope, so that an expression over its symbols cannot be a size in a jaxpr")
     return box.scope
-
-
-def negation(cond: Cond) -> Cond:
-    op = _NEGATION[cond.op]
-    return Cond(cond.lhs, op, cond.rhs) if op in ("==", "!=") else Cond(cond.rhs, op, cond.lhs)
-
-
-def reduced(cond: Cond) -> Cond:
-    """`cond` without a common factor: "n % 2 == 0" for "-2*(n % 2) == 0"."""
-    k = math.gcd(*(c for _, c in cond.lhs.terms + cond.rhs.terms))
-    if k == 0:
-        return cond
-    if cond.op in ("==", "!=") and not cond.rhs.terms and cond.lhs.terms[0][1] < 0:
-        k = -k
-    return cond if k == 1 else Cond(exact_quotient(cond.lhs, const(k)), cond.op, exact_quotient(cond.rhs, const(k)))
-
-
-def _is_remainder(e: Expr) -> bool:
-    """Whether "is it 0?" asks for divisibility, which JAX demands of a reshape, rather than for emptiness."""
-    return any(a.kind == MOD for a in e.atoms)
-
-
-def _by_integer(op: str, b) -> bool | tuple[str, int]:
-    """The comparison of any size with a number that is no int: its answer, or the comparison with an int that says the same."""
-    if isinstance(b, (complex, np.complexfloating)):
-        if op != "==":
-            raise TypeError(f"a size cannot be compared by {op} with the complex number {b}")
-        if b.imag != 0:
-            return False
-        b = b.real
-    if b != b:
-        return False
-    if b in (math.inf, -math.inf):
-        return op in ("<", "<=") if b > 0 else op in (">", ">=")
-    below = math.floor(b)
-    if op == "==":
-        return False if b != below else (op, below)
-    if b == below:
-        return op, below
-    return ("<=" if op in ("<", "<=") else ">"), below
 
 
 def expr_of(d) -> Expr:

@@ -15,15 +15,12 @@ import pytest
 from jax import lax
 from jax.extend import core as jex
 
-from sod2jax.ir.box import parse_conds
 from sod2jax.ir.dims import (
     Dim,
     Scope,
     UndecidedDimension,
     dim_as_value_p,
     expr_of,
-    negation,
-    reduced,
     subs_dim,
     subs_dims,
 )
@@ -391,16 +388,6 @@ def test_questions_that_would_only_save_an_eqn_cost_no_guard(fun):
     n = scope.symbol("n", hint=10)
     jax.jit(lambda x: fun(x)).trace(jax.ShapeDtypeStruct((n, 10), "float32"))
     assert scope.guards == []
-
-
-def test_negation_and_reduction():
-    (cond,) = parse_conds("a < b")
-    assert str(negation(cond)) == "b <= a"
-    assert negation(negation(cond)) == cond
-    (cond,) = parse_conds("-2*(n % 2) == 0")
-    assert str(reduced(cond)) == "n % 2 == 0"
-    (cond,) = parse_conds("4*s <= 6*t")
-    assert str(reduced(cond)) == "2*s <= 3*t"
 
 
 def test_sizes_in_trees():

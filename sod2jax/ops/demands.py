@@ -243,6 +243,8 @@ def reduce(outs, ins, **_) -> Conds:
 def fft(outs, ins, *, fft_type, fft_lengths, **_) -> Conds:
     lengths = tuple(map(expr_of, fft_lengths))
     rows = ins[0][len(ins[0]) - len(lengths) :]
+    if fft_type.name == "RFFT" and lengths:
+        yield Cond(ONE, "<=", lengths[-1])
     if fft_type.name == "IRFFT" and lengths:
         lengths = (*lengths[:-1], floordiv(lengths[-1], const(2)) + 1)
     yield from same(rows, lengths)

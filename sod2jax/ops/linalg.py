@@ -309,20 +309,24 @@ def permutation(b, outs, pivots, *, permutation_size):
 
 
 def cholesky_update(r, w):
-    """R of R'R + ww', by one Givens rotation per row."""
+    """R of R'R + ww', by one Givens rotation per row. No row is taken by its number: there is none if the matrix is empty."""
+    columns = lax.iota(np.int32, w.shape[0])
 
-    def rotate(k, state):
-        r, w = state
-        row = lax.dynamic_index_in_dim(r, k, keepdims=False)
-        x, y = lax.dynamic_index_in_dim(row, k, keepdims=False), lax.dynamic_index_in_dim(w, k, keepdims=False)
+    def rotate(w, step):
+        k, row = step
+
+        def diagonal(v):
+            return lax.reduce_sum(lax.select(columns == k, v, lax.full_like(v, 0)), (0,))
+
+        x, y = diagonal(row), diagonal(w)
         largest = lax.max(abs(x), abs(y))
         x, y0 = x / largest, y / largest
         inverse = 1 / lax.sqrt(x * x + y0 * y0)
         c = lax.select(y == 0, lax.full_like(x, 1), x * inverse)
         s = lax.select(y == 0, lax.full_like(x, 0), -y0 * inverse)
-        return lax.dynamic_update_index_in_dim(r, c * row - s * w, k, 0), c * w + s * row
+        return c * w + s * row, c * row - s * w
 
-    return lax.fori_loop(0, w.shape[0], rotate, (r, w))[0]
+    return lax.scan(rotate, w, (columns, r))[1]
 
 
 def symmetric_product(a, c, *, alpha, beta):

@@ -56,3 +56,12 @@ def test_a_gradient_knows_odd_lengths_from_even_ones():
         x = np.random.default_rng(n).standard_normal((2, n)).astype(np.float32)
         np.testing.assert_allclose(f(x), gradient(x), rtol=1e-4, atol=1e-4)
     assert [v.guards for v in f.cache_info().versions] == [("n % 2 == 0",), ("n % 2 != 0",)]
+
+
+@pytest.mark.parametrize("fun", [jnp.fft.rfft, jnp.fft.ihfft, jnp.fft.rfft2])
+def test_a_real_transform_of_no_elements_is_refused(fun):
+    f = sod2.jit(fun, shapes=("b, n",))
+    np.testing.assert_allclose(f(np.ones((2, 5), np.float32)), fun(np.ones((2, 5), np.float32)), rtol=1e-4, atol=1e-4)
+    with pytest.raises((TypeError, ValueError, ZeroDivisionError)):
+        f(np.ones((2, 0), np.float32))
+    assert f(np.ones((0, 5), np.float32)).shape == (0, 3)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import secrets
 
+import pytest
+
 _doubtful: list[str] = []
 _ran: list[str] = []
 
@@ -21,8 +23,16 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if config.option.seed is None:  # with pytest-xdist the workers get the value that is set here
+    if hasattr(config, "workerinput"):
+        config.option.seed = config.workerinput["seed"]
+    elif config.option.seed is None:
         config.option.seed = int(os.environ.get("SOD2_SEED") or secrets.randbelow(1_000_000_000))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """All workers of pytest-xdist have the seed of the process that started them."""
+    node.workerinput["seed"] = node.config.option.seed
 
 
 def pytest_report_header(config):

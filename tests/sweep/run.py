@@ -66,6 +66,8 @@ class Worker:
         return None
 
     def end(self) -> int:
+        self.process.stdin.close()
+        self.process.stdout.close()
         self.process.kill()
         return self.process.wait()
 

@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, Var
 from sod2jax.ir.box import Box
 from sod2jax.ir.expr import Expr
 from sod2jax.ir.program import Host
+from sod2jax.lowering.alike import Alike
 from sod2jax.lowering.anchors import NeedsBuffer, Panels, lower_anchor, lower_packing
 from sod2jax.lowering.loopnest import Lowered, lower_loops
 from sod2jax.lowering.nests import lower_nest
@@ -74,6 +75,15 @@ class BranchPiece:
     writes: tuple[Var, ...]
 
 
+@dataclass(frozen=True)
+class ControlPiece:
+    """A loop or branch whose bodies are still to be lowered."""
+
+    group: Group
+    reads: tuple[Var, ...]
+    writes: tuple[Var, ...]
+
+
 Piece = KernelPiece | CallPiece | LoopPiece | BranchPiece
 
 
@@ -92,6 +102,7 @@ class Lowerer:
     target: Target
     disable: frozenset[str] = frozenset()
     sample: Mapping[str, int] = field(default_factory=dict)  # sizes to choose the order at
+    alike: Alike = field(default_factory=Alike)
 
     def lower(
         self, closed: ClosedJaxpr, parameters: Collection[int] = (), states: Sequence[Var] = (), any_size: bool = False
@@ -105,17 +116,23 @@ class Lowerer:
             graph = Graph(owned.closed, self.box, parameters, any_size)
             groups = fuse(graph, self.disable, stored | owned.stored)
             buffers = {*graph.jaxpr.invars, *graph.jaxpr.constvars, *(v for g in groups if g.packs is None for v in g.outs)}
-            try:
-                pieces = tuple(self.piece(graph, g, buffers, owned.heir) for g in groups)
-            except NeedsBuffer as need:
-                if need.var in stored:
-                    raise
-                stored |= {need.var}
-                continue
-            if late := read_too_late(pieces, owned.heir):
+            pieces, needed = [], set()
+            for group in groups:
+                try:
+                    pieces.append(self.piece(graph, group, buffers))
+                except NeedsBuffer as need:
+                    if need.var in stored:
+                        raise
+                    needed.add(need.var)
+            if needed:
+                stored |= needed
+            elif late := read_too_late(pieces, owned.heir):
                 copies |= late
-                continue
-            return Lowering(graph, self.in_order(graph, pieces, owned.heir), owned.heir)
+            else:
+                break
+        # Bodies last, once: what is planned again above is one level of control flow.
+        pieces = [self.control(graph, p.group, owned.heir) if isinstance(p, ControlPiece) else p for p in pieces]
+        return Lowering(graph, self.in_order(graph, pieces, owned.heir), owned.heir)
 
     def in_order(self, graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> tuple[Piece, ...]:
         """The pieces, those that prepare first, in an order that needs little memory."""
@@ -135,22 +152,32 @@ class Lowerer:
         found = ordered(nodes, size)
         return (*first, *(rest[i] for i in found))
 
-    def piece(self, graph: Graph, group: Group, buffers: set[Var], heir: dict[Var, Var]) -> Piece:
+    def piece(self, graph: Graph, group: Group, buffers: set[Var]) -> Piece | ControlPiece:
+        if group.whole is not None and graph.records[group.whole].nest is None:
+            eqn, record = graph.eqns[group.whole], graph.records[group.whole]
+            if record.control is not None:
+                return ControlPiece(group, tuple(v for v in eqn.invars if isinstance(v, Var)), group.outs)
+            return CallPiece(group, self.call(graph, eqn, record), tuple(eqn.invars), group.outs)
+        lowered, elements = self.alike.lowered(graph, group, buffers, lambda: self.kernel(graph, group, buffers))
+        writes = (Panels(group.packs.eqn),) if group.packs is not None else group.outs
+        return KernelPiece(group, lowered, writes, elements)
+
+    def kernel(self, graph: Graph, group: Group, buffers: set[Var]) -> tuple[Lowered, tuple[Expr, ...]]:
+        """The kernel of a group, and how many elements it writes to each of its outputs."""
         if group.packs is not None:
             lowered, elements = lower_packing(graph, group, buffers, self.target)
-            return KernelPiece(group, lowered, (Panels(group.packs.eqn),), (elements,))
-        if group.whole is None:
-            if group.anchor:
-                lowered = lower_anchor(graph, group, buffers, self.target, "variants" not in self.disable)
-            else:
-                looped = graph.records[graph.maker[group.root]].nest and not any(graph.records[i].folds for i in group.members)
-                lowered = (lower_nest if looped else lower_loops)(graph, group, buffers)
-            return KernelPiece(group, lowered, (group.root,), (graph.size(group.root),))
+            return lowered, (elements,)
+        if group.anchor:
+            lowered = lower_anchor(graph, group, buffers, self.target, "variants" not in self.disable)
+        elif group.whole is not None:
+            lowered = lower_nest(graph, group, buffers)
+        else:
+            looped = graph.records[graph.maker[group.root]].nest and not any(graph.records[i].folds for i in group.members)
+            lowered = (lower_nest if looped else lower_loops)(graph, group, buffers)
+        return lowered, tuple(map(graph.size, group.outs))
+
+    def control(self, graph: Graph, group: Group, heir: dict[Var, Var]) -> LoopPiece | BranchPiece:
         eqn, record = graph.eqns[group.whole], graph.records[group.whole]
-        if record.nest is not None:
-            return KernelPiece(group, lower_nest(graph, group, buffers), group.outs, tuple(map(graph.size, group.outs)))
-        if record.control is None:
-            return CallPiece(group, self.call(graph, eqn, record), tuple(eqn.invars), group.outs)
         form = record.control(eqn)
         reads = tuple(v for v in eqn.invars if isinstance(v, Var))
         if isinstance(form, Branch):
@@ -213,7 +240,7 @@ def constraints(graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> 
     return found
 
 
-def read_too_late(pieces: Iterable[Piece], heir: dict[Var, Var]) -> set[Var]:
+def read_too_late(pieces: Iterable[Piece | ControlPiece], heir: dict[Var, Var]) -> set[Var]:
     """Operands that some piece reads after another has overwritten them."""
     gone: set[Var] = set()
     late: set[Var] = set()

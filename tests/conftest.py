@@ -34,6 +34,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 def pytest_addoption(parser):
     parser.addoption("--calls", type=int, default=120, help="calls per thread of the stress test in tests/test_api_threads.py")
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/* instead of comparing with them")
+    parser.addoption("--growth", type=int, default=40, help="lines of the programs of tests/test_compile_growth.py, at most")
 
 
 @pytest.fixture

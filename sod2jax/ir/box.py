@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
+from copy import copy
 
 from sod2jax.ir import presburger, simplify
 from sod2jax.ir.expr import FLOORDIV, MAX, MIN, MOD, SYM, Atom, Expr, as_expr, const, exact_quotient, floordiv, from_ast, mod
@@ -61,6 +62,7 @@ class Box:
         self._bounds: dict[tuple[Expr, bool], int | None] = {}
         self.simplified: dict[Expr, Expr] = {}
         self._proved: dict[Cond, bool] = {}
+        self._larger: dict[tuple[str, int], Box] = {}
 
     def enter(self, ranges: Mapping[str, tuple[Bound, Bound]]) -> None:
         """More symbols, for good; `extend` leaves this box as it is."""
@@ -90,6 +92,19 @@ class Box:
         child.declared = self.declared
         child.enter(ranges)
         return child
+
+    @property
+    def is_root(self) -> bool:
+        return self._parent is None
+
+    def at_least(self, name: str, size: int) -> Box:
+        """This box where symbol `name` is not below `size`."""
+        box = self._larger.get((name, size))
+        if box is None:
+            box = self._larger[name, size] = copy(self)
+            box._lowers = {**self._lowers, name: [*self._lowers[name], const(size)]}
+            box._forget()
+        return box
 
     def add_fact(self, fact: Cond | str) -> None:
         """Take `fact` for granted; a string may hold a chain: "0 < 2*a <= b", "s % 32 == 0"."""

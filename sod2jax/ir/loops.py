@@ -32,12 +32,22 @@ import numpy as np
 from sod2jax.ir.expr import Expr
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Const:
-    """A literal; `value` is a Python bool, int, float or complex."""
+    """A literal; `value` is a Python bool, int, float or complex. Zeros of two signs differ; a NaN equals itself."""
 
     value: object
     dtype: np.dtype
+
+    def _bits(self):
+        ordinary = self.value == self.value and self.value != 0
+        return self.value if ordinary else np.complex128(self.value).tobytes()
+
+    def __eq__(self, other):
+        return isinstance(other, Const) and self.dtype == other.dtype and self._bits() == other._bits()
+
+    def __hash__(self):
+        return hash((self._bits(), self.dtype))
 
 
 @dataclass(frozen=True, slots=True)

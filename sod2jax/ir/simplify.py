@@ -5,12 +5,15 @@
   `(h*64 + d) // 64` is h for 0 <= d < 64. A part that is smaller than a common factor of the rest and b falls away with it:
   `(i*s + j) // (s*n)` is `i // n` for 0 <= j < s.
 * `min` and `max` lose the arguments that another one is known to undercut or exceed.
+* A `min` or `max` that only matters at the few smallest sizes goes where those give the same without it: for a >= 0,
+  `max(0, a + 2*min(1, a) - 2)` is a.
 * In a sum, `a % b` gives way to `a - b*(a // b)` where that cancels: `(m // s)*s + m % s` is m. So does `b*(a // b)` with b | a.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from sod2jax.ir.expr import (
     FLOORDIV,
@@ -31,6 +34,7 @@ from sod2jax.ir.expr import (
 )
 
 _ROUNDS = 6  # a fixed point is reached in two or three
+_CASES = 4  # sizes that are looked at one by one
 
 
 def simplify(e: Expr, box) -> Expr:
@@ -41,7 +45,37 @@ def simplify(e: Expr, box) -> Expr:
         e = _cancel(map_atoms(e, lambda a: _atom(a, box)), box)
         if e is before:
             break
+    return _by_cases(e, box)
+
+
+def _by_cases(e: Expr, box) -> Expr:
+    """What `e` is where none of its symbols is small, if it is that for small ones, too."""
+    if not box.is_root:  # symbols of loops have no few sizes
+        return e
+    for name, least in _switches(e):
+        low = max((x.value for x in box.bounds_of(name)[0] if x.value is not None), default=None)
+        if low is None or not low < least <= low + _CASES:
+            continue
+        large = box.at_least(name, least).simplify(e)
+        if large is not e and all(
+            box.simplify(e.subs({name: const(n)})) is box.simplify(large.subs({name: const(n)})) for n in range(low, least)
+        ):
+            return _by_cases(large, box)
     return e
+
+
+@lru_cache(maxsize=4096)
+def _switches(e: Expr) -> tuple[tuple[str, int], ...]:
+    """(symbol, size): from that size on, an extreme within `e` of the symbol and a number is one of them alone."""
+    found: dict[tuple[str, int], None] = {}
+    for a in e.atoms:
+        for x in a.args:
+            found.update(dict.fromkeys(_switches(x)))
+        if a.kind in (MIN, MAX) and len(a.args) == 2:
+            (m, c), *rest = (a.args[0] - a.args[1]).terms
+            if len(m) == 1 and m[0].kind == SYM and abs(c) == 1 and len(rest) <= 1 and not any(n for n, _ in rest):
+                found[m[0].name, -c * (rest[0][1] if rest else 0)] = None
+    return tuple(found)
 
 
 def _atom(a: Atom, box) -> Expr:

@@ -12,6 +12,8 @@ After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
   folded once; otherwise it gets a buffer (red cell: many-to-many into many-to-many).
 * One-to-many: a costly value that its consumer would recompute along other axes gets a buffer (yellow cell); index maps that read
   each element once recompute nothing.
+* A value is computed once per place that its kernel asks for it at (`plan.places`), and places multiply from eqn to eqn: what
+  would be computed too often, or move too far, gets a buffer. So the code grows with the eqns, not faster.
 * Values of parameters alone (batch norm's scale) get a buffer that is filled when the parameters change.
 * An eqn that computes all its outputs at once (`OpDef.whole`: loops of its own, kernels of the runtime, libraries, control flow)
   is a group. What a nest reads may join it; the others read buffers.
@@ -21,21 +23,30 @@ After DNNFusion (section 4) and oneDNN Graph Compiler (fine-grain fusion):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jax.extend.core import Literal, Var
 
 from sod2jax.ir.expr import const, sym
-from sod2jax.ops._base import Mapping
+from sod2jax.ops._base import Mapping as MappingType
+from sod2jax.ops._base import OpDef
 from sod2jax.ops.contract import ContractionMap
+from sod2jax.plan import places
 from sod2jax.plan.graph import Graph
+from sod2jax.plan.places import Place
 
 COSTLY = 4.0  # scalar operations from which recomputing along a broadcast axis is worse than a buffer
 LARGEST = 48  # eqns of a group: beyond, registers spill, and pulling recurses deep
 MARGIN = 32  # elements that a pad adds along an axis, for which a costly value is computed in vain
 PIECES = 4  # operands of an index map beyond which each element asks too many of them whether it is theirs
+OFTEN = 8  # scalar operations for one value at several places, next to each other
+SPREAD = 32  # places at which a kernel may ask for what is only moved
+FAR = 16  # moves between the output and a value: beyond, all that read the value would follow the way anew
+DIVISIONS = 6  # divisions on the way of an index
+CODE = 512  # values that a kernel computes, all places counted
+WORK = 512  # scalar operations for an element, from which LLVM's time counts and that of another pass over memory does not
 NARROW = 8  # columns below which the GEMM template wastes most of a vector
 
 
@@ -47,6 +58,7 @@ class Anchor:
     a: Var
     b: Var
     maps: ContractionMap
+    swapped: bool = False  # `a` is the eqn's second operand
 
 
 @dataclass(eq=False)
@@ -61,6 +73,8 @@ class Group:
     prepare: bool = False  # depends on parameters alone and is no output: runs when they change
     whole: int | None = None  # the eqn that computes all of its outputs here
     outs: tuple[Var, ...] = ()
+    code: int = 0  # values that the kernel computes, all places counted
+    work: float = 0  # scalar operations for an element of the root
 
     def __post_init__(self):
         if self.root is not None:
@@ -98,27 +112,34 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
         groups.append(group)
         claimed.update(dict.fromkeys(group.members, group))
 
-    consumers: dict[Var, set] = {}
+    consumers: dict[Var, dict[object, set[Place]]] = {}
 
-    def feed(v, group) -> None:
+    def feed(v, group, at: Iterable[Place] = ()) -> None:
         if isinstance(v, Var):
-            consumers.setdefault(v, set()).add(group)
+            consumers.setdefault(v, {}).setdefault(group, set()).update(at)
+
+    def follow(i: int, group: Group, v: Var, at: Collection[Place]) -> None:
+        """Feeds what eqn `i` reads for its output `v` at the places `at` in a group."""
+        eqn, record = graph.eqns[i], graph.records[i]
+        group.code += len(at)
+        group.work += len(at) * record.cost
+        for read in graph.reads(i, eqn.outvars.index(v)):
+            feed(eqn.invars[read.operand], group, {p.then(read) for p in at})
 
     outputs = set(graph.outputs)
     for i in reversed(range(len(graph.eqns))):
         eqn = graph.eqns[i]
         if i in claimed:
             group = claimed[i]
-            inside = {v for k in group.members for v in graph.eqns[k].outvars}
             if i in anchors:
                 packing = Group(group.anchor.b, packs=group.anchor, prepare=group.anchor.b in graph.invariant)
                 groups.append(packing)
                 feed(group.anchor.a, _Address(i))
-                feed(group.anchor.b, packing)
+                feed(group.anchor.b, packing, {places.start(graph.shape(group.anchor.b))})
                 continue
-            for v in eqn.invars:
-                if isinstance(v, Var) and v not in inside:
-                    feed(v, group)
+            for v in eqn.outvars:
+                at = {places.start(graph.shape(v))} if v is group.root else consumers.get(v, {}).get(group, ())
+                follow(i, group, v, at)
             continue
         record = graph.records[i]
         if record is not None and record.whole:
@@ -128,24 +149,25 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
                 groups.append(group)
                 overwritten = graph.overwrites(i).values()
                 for k, operand in enumerate(eqn.invars):
-                    feed(operand, group if record.nest is not None and k not in overwritten else _Memory(i))
+                    pulled = record.nest is not None and k not in overwritten
+                    feed(operand, *((group, {places.start(graph.shape(operand))}) if pulled else (_Memory(i),)))
             continue
         for v in eqn.outvars:
-            wanted = consumers.get(v, set())
+            wanted = consumers.get(v, {})
             if not wanted and v not in outputs:
                 continue
             if v not in outputs and v not in stored and joins(graph, i, v, wanted, fusing):
-                into = wanted
-                for group in wanted:
+                for group, at in wanted.items():
                     if isinstance(group, Group):
                         group.members.append(i)
+                        follow(i, group, v, at)
+                    else:
+                        for operand in eqn.invars:
+                            feed(operand, group)
             else:
                 group = Group(v, [i], prepare=v in graph.invariant and v not in outputs)
                 groups.append(group)
-                into = {group}
-            for operand in eqn.invars:
-                for group in into:
-                    feed(operand, group)
+                follow(i, group, v, {places.start(graph.shape(v))})
 
     for group in groups:
         group.members = sorted(set(group.members))
@@ -232,7 +254,7 @@ def roles(graph: Graph, i: int, maps: ContractionMap, path: tuple[int, ...]) -> 
         swap = bool(maps.m) and _innermost_is_m(graph, maps, path)
     else:
         swap = x in graph.invariant
-    return Anchor(i, y, x, swapped) if swap else Anchor(i, x, y, maps)
+    return Anchor(i, y, x, swapped, True) if swap else Anchor(i, x, y, maps)
 
 
 def _innermost_is_m(graph: Graph, maps: ContractionMap, path: tuple[int, ...]) -> bool:
@@ -269,7 +291,7 @@ def epilogue(
         at = then
     # An index map at the end of the path saves its consumers nothing that they could not do themselves, but a permutation that
     # ends there lets the kernel store rows where they belong.
-    while path and graph.records[path[-1]].moves and graph.records[path[-1]].mapping is not Mapping.SHUFFLE:
+    while path and graph.records[path[-1]].moves and graph.records[path[-1]].mapping is not MappingType.SHUFFLE:
         region.discard(path.pop())
     return tuple(path), region
 
@@ -296,15 +318,17 @@ def _follows(graph: Graph, k: int, start: int, between: list[int]) -> bool:
     values = [v for v in eqn.invars if isinstance(v, Var) and v in inside]
     if record.forward is not None:
         return len(eqn.invars) == 1
-    if record.mapping is not Mapping.ONE_TO_ONE or record.moves or record.folds or record.pull is None:
+    if record.mapping is not MappingType.ONE_TO_ONE or record.moves or record.folds or record.pull is None:
         return False
     return all(graph.same_shape(v, eqn.outvars[0]) for v in values)
 
 
-def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
+def joins(graph: Graph, i: int, v: Var, wanted: Mapping[object, set[Place]], fusing: bool) -> bool:
     """Whether eqn `i` runs inside of all the groups that want its output `v`, rather than filling a buffer."""
     record, eqn = graph.records[i], graph.eqns[i]
     if record is None or record.pull is None:
+        return False
+    if not all(_has_room(group, record, at) for group, at in wanted.items() if isinstance(group, Group)):
         return False
     if any(isinstance(g, _Memory) for g in wanted):
         return False
@@ -329,6 +353,21 @@ def joins(graph: Graph, i: int, v: Var, wanted: set, fusing: bool) -> bool:
     if record.cost >= COSTLY and not group.packs and not graph.same_shape(v, group.root):
         return _is_prefix(graph, v, group) or _is_read_once(graph, v, group)
     return True
+
+
+def _has_room(group: Group, record: OpDef, at: set[Place]) -> bool:
+    """Whether a group may compute a value at these places: not too often, not too far from its output, and not in another fold's
+    loop what folds itself."""
+    here = sum(not p.looped for p in at)  # the others are in passes of their own over what they fold
+    if len(at) > 1 and (record.folds or len(at) > SPREAD):
+        return False
+    if here > 1 and here * record.cost > OFTEN:
+        return False
+    if record.folds and any(p.looped for p in at):
+        return False
+    if any(p.depth > FAR or p.divisions > DIVISIONS for p in at) or len(group.members) >= (2 if record.moves else 1) * LARGEST:
+        return False
+    return group.code + len(at) <= CODE and group.work + len(at) * record.cost <= WORK
 
 
 def _is_repeated(graph: Graph, group: Group, v: Var) -> bool:
@@ -370,7 +409,7 @@ def _moves_once(graph: Graph, k: int, is_root: bool) -> bool:
     root, and its margin narrow, they cost less than a buffer."""
     record, eqn = graph.records[k], graph.eqns[k]
     arrays = [v for v in eqn.invars if graph.shape(v)]
-    if len(arrays) != 1 or record.mapping is Mapping.ONE_TO_MANY:
+    if len(arrays) != 1 or record.mapping is MappingType.ONE_TO_MANY:
         return False
     margins = ((after - before).value for before, after in zip(graph.shape(arrays[0]), graph.shape(eqn.outvars[0])))
     return record.affine or (is_root and all(n is not None and n <= MARGIN for n in margins))

@@ -12,6 +12,7 @@ from sod2jax import ops
 from sod2jax.ir.box import Box
 from sod2jax.ir.dims import expr_of
 from sod2jax.ir.expr import Expr, const
+from sod2jax.plan import places
 
 
 class Graph:
@@ -31,6 +32,7 @@ class Graph:
             for v in dict.fromkeys(v for v in e.invars if isinstance(v, Var)):
                 self.users.setdefault(v, []).append(i)
         self._shapes: dict[Var, tuple[Expr, ...]] = {}
+        self._reads: dict[tuple[int, int], tuple[places.Read, ...]] = {}
         self.parameters = frozenset(parameters)
         self.any_size = any_size
 
@@ -54,6 +56,12 @@ class Graph:
     def same_shape(self, a, b) -> bool:
         x, y = self.shape(a), self.shape(b)
         return len(x) == len(y) and all(map(self.box.known_eq, x, y))
+
+    def reads(self, i: int, number: int = 0) -> tuple[places.Read, ...]:
+        """How an element of output `number` of eqn `i`, which has a `pull`, reads the operands."""
+        if (found := self._reads.get((i, number))) is None:
+            found = self._reads[i, number] = places.reads(self, i, number)
+        return found
 
     def overwrites(self, i: int) -> Mapping[int, int]:
         """{output: operand} of eqn `i`: whose memory it updates in place."""

@@ -20,6 +20,7 @@ from sod2jax.ir.expr import Expr, const, floordiv, maximum, minimum, mod, sym
 
 _DTYPES = {np.dtype(np.int32), np.dtype(np.int64), np.dtype(bool)}
 _STEPS = 200  # eqns read for one answer; index arithmetic takes about ten
+_DEEPEST = 40  # eqns on the way to one of them
 
 
 class _Unknown(Exception):
@@ -38,11 +39,11 @@ class Reader:
         ranges = {name: (0, size - 1) for name, size in zip(names, sizes, strict=True) if size.value != 1}
         self.box = cx.box.extend(ranges) if ranges else cx.box
         self._cx = cx
-        self._steps = 0
+        self._steps = self._depth = 0
 
     def read(self, atom, index: Sequence[Expr]) -> Expr | None:
         """The element of `atom` at `index`, in terms of positions and sizes."""
-        self._steps = _STEPS
+        self._steps, self._depth = _STEPS, 0
         try:
             return self.box.simplify(_Operand(self, atom)[index])
         except _Unknown:
@@ -50,20 +51,23 @@ class Reader:
 
     def outcome(self, eqn) -> Expr | None:
         """The scalar that `eqn`, not yet written, computes."""
-        self._steps = _STEPS
+        self._steps, self._depth = _STEPS, 0
         try:
             return self.box.simplify(self._pull(eqn, 0, ()))
         except _Unknown:
             return None
 
     def element(self, atom, index: Sequence[Expr]) -> Expr:
-        if atom.aval.dtype not in _DTYPES or self._steps <= 0:
+        if atom.aval.dtype not in _DTYPES or self._steps <= 0 or self._depth >= _DEEPEST:
             raise _Unknown
         self._steps -= 1
         eqn = self._cx.maker(atom)
         if eqn is None:
             return _entry(self._cx.known(atom), tuple(index), self.names)
-        return self._pull(eqn, eqn.outvars.index(atom), tuple(index))
+        self._depth += 1
+        value = self._pull(eqn, eqn.outvars.index(atom), tuple(index))
+        self._depth -= 1
+        return value
 
     def _pull(self, eqn, number: int, index: tuple[Expr, ...]) -> Expr:
         record, aval = ops.of(eqn.primitive), eqn.outvars[number].aval

@@ -75,3 +75,25 @@ def test_fast():
     for e in texts:
         box.simplify(e)
     assert time.perf_counter() - start < 5  # 0.1 on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("text", "simple"),
+    [
+        ("max(0, a + 2*min(1, a) - 2)", "a"),
+        ("max(0, max(0, a + 2*min(1, a) - 1) - 1)", "a"),
+        ("max(0, a - 1) + min(1, a)", "a"),
+        ("max(0, max(0, b + 2*min(1, b) - 2)*a + 2*min(1, a) - 2)", None),
+        ("min(1, a)", "min(1, a)"),
+        ("max(0, a - 2)", "max(0, a - 2)"),
+        ("max(0, a - 100) + min(100, a)", None),
+    ],
+)
+def test_extremes_that_matter_at_few_small_sizes(text, simple):
+    e, box = parse(text), Box({"a": (0, None), "b": (0, None)})
+    found = box.simplify(e)
+    if simple is not None:
+        assert found is parse(simple)
+    for a in range(5):
+        for b in range(5):
+            assert found.eval({"a": a, "b": b}) == e.eval({"a": a, "b": b})

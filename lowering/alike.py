@@ -50,8 +50,7 @@ class Alike:
         def own(what):
             return Panels(anchor.eqn) if isinstance(what, Panels) else mine[what]
 
-        reads, inplace = tuple(map(own, lowered.reads)), frozenset(map(own, lowered.inplace))
-        return replace(lowered, reads=reads, inplace=inplace), more
+        return replace(lowered, reads=tuple(map(own, lowered.reads))), more
 
 
 class Signature:

@@ -103,7 +103,7 @@ class Box:
         if box is None:
             box = self._larger[name, size] = copy(self)
             box._lowers = {**self._lowers, name: [*self._lowers[name], const(size)]}
-            box._forget()
+            box.forget()
         return box
 
     def add_fact(self, fact: Cond | str) -> None:

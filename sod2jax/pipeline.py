@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-from sod2jax import binding, compat_state, rewrite
+from sod2jax import binding, rewrite, state_compat
 from sod2jax.analyse import rdp
 from sod2jax.analyse.demands import demand
 from sod2jax.errors import Sod2Error, internal, not_yet
@@ -116,7 +116,7 @@ class Executable:
 
 def compile(traced: Traced, options: Options) -> Executable:
     """Machine code for `traced`, at every size that its guards allow. Raises UnsupportedError before anything is lowered."""
-    with compat_state.compiling(traced.x64), compat_state.symbolic_traces:
+    with state_compat.compiling(traced.x64), state_compat.symbolic_traces:
         executable = Executable(traced, options)
     traced.scope.box.forget()  # a version keeps its scope for the sake of its guards
     return executable

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from sod2jax import compat_state
+from sod2jax import state_compat
 from sod2jax.errors import not_yet
 
 
@@ -199,7 +199,7 @@ def _check_devices(name: str, values: Mapping[str, Any]) -> None:
     device = values["jax_default_device"]
     if device not in (None, "cpu", ours):
         raise not_yet(f"{name} under jax_default_device={device!r}", remedy=f"sod2jax runs on {ours!r}; use jax.jit there.")
-    for mesh in compat_state.meshes():
+    for mesh in state_compat.meshes():
         concrete = isinstance(mesh, jax.sharding.Mesh)
         if mesh.size > 1 or (concrete and any(d != ours for d in mesh.devices.flat)):
             raise not_yet(f"{name} under {mesh!r}", remedy=f"sod2jax runs on {ours!r} alone; use jax.jit for meshes.")

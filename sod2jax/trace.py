@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from sod2jax import compat, compat_state, symbolic
+from sod2jax import compat, state_compat, symbolic
 from sod2jax.arguments import Arguments, Call
 from sod2jax.errors import ShapeError, SpecError, not_yet
 from sod2jax.ir.dims import Dim, Scope, expr_of
@@ -101,7 +101,7 @@ def trace(
     """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
     scope = _scope(signature, {}, "==")
     precise = jax.default_matmul_precision(precision) if precision else contextlib.nullcontext()
-    with precise, compat_state.symbolic_traces:
+    with precise, state_compat.symbolic_traces:
         jitted, scope = first_that_traces(
             scope, functools.partial(_scope, signature), lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope)
         )

@@ -24,7 +24,7 @@ LONGEST = 600
 
 # Who may import whom: a room imports from rooms further up only. Rooms on one line are strangers to each other.
 LAYERS = (
-    ("errors", "compat", "compat_state"),
+    ("errors", "compat", "state_compat"),
     ("options", "recent", "switches", "userfile"),
     ("ir",),
     ("specs",),
@@ -152,9 +152,9 @@ def circles(tree: Tree):
 
 
 def private_jax(tree: Tree):
-    """Only compat.py and compat_state.py import from jax._src. (A test of theirs does, and tests/harness/cases.py.)"""
+    """Only compat.py and state_compat.py import from jax._src. (A test of theirs does, and tests/harness/cases.py.)"""
     for path, module in python_files(tree, *FOLDERS):
-        if path in ("sod2jax/compat.py", "sod2jax/compat_state.py", "tests/test_compat.py", "tests/harness/cases.py"):
+        if path in ("sod2jax/compat.py", "sod2jax/state_compat.py", "tests/test_compat.py", "tests/harness/cases.py"):
             continue
         for node in ast.walk(module):
             match node:

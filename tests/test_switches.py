@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 import sod2jax as sod2
-from sod2jax import compat_state, switches
+from sod2jax import state_compat, switches
 from sod2jax.switches import OPTIONS, How
 
 X = np.linspace(-1.0, 2.0, 12, dtype=np.float32).reshape(3, 4)
@@ -52,11 +52,11 @@ def _described(x):
 
 
 def test_every_option_of_jax_is_in_the_table():
-    assert set(OPTIONS) == set(jax.config.values) | set(compat_state.trace_context_names())
+    assert set(OPTIONS) == set(jax.config.values) | set(state_compat.trace_context_names())
 
 
 def test_what_is_part_of_the_key_is_in_the_trace_context():
-    in_context = set(compat_state.trace_context_names())
+    in_context = set(state_compat.trace_context_names())
     assert {name for name, row in OPTIONS.items() if row.how in (How.KEY, How.REFUSED)} == in_context - {"jax_disable_jit"}
 
 

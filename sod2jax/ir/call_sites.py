@@ -70,6 +70,7 @@ SITES = {
         "an empty axis fails at the next question, whether a slice of 1 fits; without indices nothing is taken", empty=True
     ),
     "jax/_src/numpy/sorting.py:lexsort": Site("shapes that differ are an error", hashes=True),
+    "jax/_src/numpy/indexing.py:take_along_axis": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/numpy/tensor_contractions.py:matmul": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/numpy/util.py:_broadcast_arrays": _SAVES_EQNS,
     "jax/_src/numpy/util.py:_where": Site(_NOTHING, empty=True),

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.extend.core.primitives import fft_p
 
-from sod2jax import compat_state
+from sod2jax import state_compat
 from sod2jax.ir.program import Host
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 
@@ -20,7 +20,7 @@ def fft(*, fft_type, fft_lengths) -> Host:
         from scipy import fft as library
 
         if x.size == 0 or 0 in fft_lengths:
-            with compat_state.compiling(x64=True):  # dtypes stay as they are
+            with state_compat.compiling(x64=True):  # dtypes stay as they are
                 out = jax.eval_shape(lambda x: fft_p.bind(x, fft_type=fft_type, fft_lengths=fft_lengths), x)
             return [np.zeros(out.shape, out.dtype)]
         return [getattr(library, FUNCTIONS[fft_type.name])(x, s=fft_lengths, axes=axes)]

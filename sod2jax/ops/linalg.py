@@ -18,7 +18,7 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 from jax.extend.core import primitives as p
 
-from sod2jax import compat, compat_state
+from sod2jax import compat, state_compat
 from sod2jax.ir.program import Host
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 from sod2jax.recent import Recent
@@ -232,12 +232,12 @@ def library(prim, name: str, function: Callable, ranks: Sequence[int], lacks: Ca
 
         def call(*arrays):
             if any(x.size == 0 for x in arrays):
-                with compat_state.compiling(x64=True):  # dtypes stay as they are
+                with state_compat.compiling(x64=True):  # dtypes stay as they are
                     outs = jax.eval_shape(bind, *arrays)
                 if all(x.size == 0 for x in outs):
                     return [np.empty(x.shape, x.dtype) for x in outs]
             if prim is GEQP3 and arrays[1].any():  # SciPy's interface leaves all columns free
-                with compat_state.compiling(x64=True):
+                with state_compat.compiling(x64=True):
                     return list(map(np.asarray, jax.jit(bind)(*arrays)))
             return batched(one, ranks, *arrays)
 

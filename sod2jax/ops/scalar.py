@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from sod2jax import compat, compat_state
+from sod2jax import compat, state_compat
 from sod2jax.errors import unsupported_primitive
 from sod2jax.ir.loops import Value
 from sod2jax.ops._base import Out, of
@@ -58,6 +58,6 @@ def _inner(eqn, record) -> Jaxpr | ClosedJaxpr | None:
         results.append(record.decompose(*operands, **eqn.params))
         return () if results[0] is NotImplemented else results[0]
 
-    with compat_state.context_of(eqn):
+    with state_compat.context_of(eqn):
         closed = jax.make_jaxpr(simpler)(*(v.aval for v in eqn.invars))
     return None if results[0] is NotImplemented else closed

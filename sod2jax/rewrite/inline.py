@@ -17,7 +17,7 @@ from collections.abc import Callable
 import jax
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var
 
-from sod2jax import compat_state, ops
+from sod2jax import ops, state_compat
 from sod2jax.rewrite.interpreter import close
 
 _LIBRARIES = tuple(os.path.dirname(module.__file__) + os.sep for module in (jax, ops))
@@ -74,7 +74,7 @@ def _decomposed(eqn: JaxprEqn, rule: Callable) -> ClosedJaxpr | None:
         return result
 
     try:
-        with compat_state.context_of(eqn):
+        with state_compat.context_of(eqn):
             closed = jax.make_jaxpr(simpler)(*(v.aval for v in eqn.invars))
     except _Whole:
         return None

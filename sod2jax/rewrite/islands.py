@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 
-from sod2jax import compat, compat_state, ops
+from sod2jax import compat, ops, state_compat
 from sod2jax.errors import unsupported_primitive
 from sod2jax.ir.dims import Dim, expr_of
 from sod2jax.ir.expr import sym
@@ -115,11 +115,11 @@ class _ByXla:
 
     def check(self, avals: Sequence) -> None:
         """Raises JAX's error if it has no code for this."""
-        with compat_state.compiling(self.wide):
+        with state_compat.compiling(self.wide):
             self.function(*(tuple(a.shape) for a in avals)).lower(*avals)
 
     def __call__(self, *arrays):
-        with compat_state.compiling(self.wide), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with state_compat.compiling(self.wide), jax.default_device(jax.local_devices(backend="cpu")[0]):
             return [np.asarray(x) for x in self.function(*(x.shape for x in arrays))(*arrays)]
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import jax
 from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var
 
-from sod2jax import compat, compat_state
+from sod2jax import compat, state_compat
 from sod2jax.errors import unsupported_primitive
 from sod2jax.ops import keys
 from sod2jax.rewrite.inline import splice
@@ -37,7 +37,7 @@ def physical(closed: ClosedJaxpr) -> ClosedJaxpr:
             env.update((v, _of_words(v)) for v in eqn.outvars if words(v) is not None)
             eqns.append(eqn.replace(outvars=list(map(read, eqn.outvars))))
         elif eqn.primitive in keys.RULES:
-            with compat_state.context_of(eqn):
+            with state_compat.context_of(eqn):
                 moved = jax.make_jaxpr(partial(keys.RULES[eqn.primitive], shape, **eqn.params))(*(v.aval for v in eqn.invars))
             env.update(zip(eqn.outvars, splice(moved, eqn, eqns), strict=True))
         else:

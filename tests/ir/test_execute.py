@@ -43,7 +43,8 @@ def test_unwritten_memory_shows():
 def _reference(kernel, buffers, sizes, extent):
     from sod2jax.lowering import jit
 
-    jit.call(kernel, jit.compile([kernel]).addresses[0], buffers, sizes, 0, extent)
+    compiled = jit.compile([kernel])  # whose code lives as long as it does
+    jit.call(kernel, compiled.addresses[0], buffers, sizes, 0, extent)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -57,8 +57,8 @@ def run(name, *xs, target=HOST):
     value = Op(name, tuple(Load(f"x{i}", v, dtype) for i in range(len(xs))), dtype)
     kernel = Kernel(name, buffers, ("n",), (), "i", const(1), (For("v", n, (Store("y", v, value),), "vector"),))
     y = np.empty_like(xs[0])
-    address = jit.compile([kernel], target).addresses[0]
-    jit.call(kernel, address, {f"x{i}": x for i, x in enumerate(xs)} | {"y": y}, {"n": y.size})
+    compiled = jit.compile([kernel], target)
+    jit.call(kernel, compiled.addresses[0], {f"x{i}": x for i, x in enumerate(xs)} | {"y": y}, {"n": y.size})
     return y
 
 

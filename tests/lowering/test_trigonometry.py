@@ -17,7 +17,8 @@ def run(name, x):
     body = (For("v", n, (Store("y", v, Op(name, (Load("x", v, x.dtype),), x.dtype)),), "vector"),)
     kernel = Kernel(name, (Buffer("x", x.dtype, "r"), Buffer("y", x.dtype, "w")), ("n",), (), "i", const(1), body)
     y = np.empty_like(x)
-    jit.call(kernel, jit.compile([kernel]).addresses[0], {"x": x, "y": y}, {"n": x.size})
+    compiled = jit.compile([kernel])
+    jit.call(kernel, compiled.addresses[0], {"x": x, "y": y}, {"n": x.size})
     return y
 
 

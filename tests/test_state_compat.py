@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sod2jax as sod2
-from sod2jax import compat_state
+from sod2jax import state_compat
 
 
 def make(number):
@@ -22,7 +22,7 @@ def make(number):
 
 def test_the_compiler_is_held_to_nothing():
     with jax.numpy_dtype_promotion("strict"), jax.debug_nans(True), jax.enable_x64(False), jax.numpy_rank_promotion("raise"):
-        with compat_state.compiling(x64=True):
+        with state_compat.compiling(x64=True):
             x = jnp.arange(3) + jnp.ones((2, 3))
             assert jnp.log(-x).dtype == np.float64
         with pytest.raises(FloatingPointError):
@@ -33,24 +33,24 @@ def test_the_compiler_is_held_to_nothing():
 def test_an_eqn_brings_its_context():
     with jax.threefry_partitionable(False):
         (eqn,) = jax.make_jaxpr(jnp.negative)(1.0).eqns
-    with compat_state.context_of(eqn):
+    with state_compat.context_of(eqn):
         assert not jax.config.jax_threefry_partitionable
         assert not jax.config.jax_enable_x64
     assert jax.config.jax_threefry_partitionable
     with jax.enable_x64(True):
         (eqn,) = jax.make_jaxpr(jnp.negative)(1.0).eqns
-    with compat_state.context_of(eqn):
+    with state_compat.context_of(eqn):
         assert jax.config.jax_enable_x64
 
 
 def test_meshes_are_those_around():
-    assert not compat_state.meshes()
+    assert not state_compat.meshes()
     with jax.set_mesh(jax.make_mesh((1,), ("d",))):
-        assert compat_state.meshes()
+        assert state_compat.meshes()
 
 
 def test_jax_remembers_nothing_of_symbolic_traces():
-    caches = compat_state.symbolic_traces.current()
+    caches = state_compat.symbolic_traces.current()
     make(3)
 
     def sizes():
@@ -60,12 +60,12 @@ def test_jax_remembers_nothing_of_symbolic_traces():
     before = sizes()
     kept = [make(4), make(5)]
     assert sizes() == before
-    assert all(map(operator.is_, compat_state.symbolic_traces.current(), caches))
+    assert all(map(operator.is_, state_compat.symbolic_traces.current(), caches))
     del kept
 
 
 def test_threads_that_trace_at_once_leave_jax_as_it_was():
-    caches, errors = compat_state.symbolic_traces.current(), []
+    caches, errors = state_compat.symbolic_traces.current(), []
 
     def work(seed):
         try:
@@ -80,15 +80,15 @@ def test_threads_that_trace_at_once_leave_jax_as_it_was():
     for thread in threads:
         thread.join()
     assert not errors
-    assert all(map(operator.is_, compat_state.symbolic_traces.current(), caches))
+    assert all(map(operator.is_, state_compat.symbolic_traces.current(), caches))
 
 
 def test_a_trace_that_fails_leaves_jax_as_it_was():
-    caches = compat_state.symbolic_traces.current()
+    caches = state_compat.symbolic_traces.current()
 
     def wrong(x):
         raise KeyError("mine")
 
     with pytest.raises(KeyError):
         sod2.jit(wrong)(np.ones(3))
-    assert all(map(operator.is_, compat_state.symbolic_traces.current(), caches))
+    assert all(map(operator.is_, state_compat.symbolic_traces.current(), caches))

@@ -20,7 +20,7 @@ from sod2jax import compat
 from sod2jax.ir.call_sites import owner
 from sod2jax.ir.dims import Dim, Scope, UndecidedDimension
 from sod2jax.ir.expr import Expr, sym
-from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SizeNeeded, needs, place
+from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place
 from sod2jax.ir.ratio import SizeFloat
 
 UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError)  # a NumPy scalar has attributes that a Dim lacks
@@ -109,7 +109,7 @@ def from_sizes(err: BaseException) -> bool:
     The user's own `raise` decides by values that the sizes at hand gave, under guards: other sizes do not change it, unless it
     asked for types. In JAX's code some frame below the user's must hold a size.
     """
-    if any(isinstance(e, (SizeNeeded, UndecidedDimension)) for e in _chain(err)):
+    if any(isinstance(e, (SizeNeeded, SimplerWithoutZero, UndecidedDimension)) for e in _chain(err)):
         return True
     frames = list(traceback.walk_tb(err.__traceback__))
     innermost, instruction = frames[-1][0], _last(err).tb_lasti

@@ -64,6 +64,7 @@ SITES = {
     "jax/_src/lax/slicing.py:_gather_shape_rule": Site("a yes spares a check", empty=True),
     "jax/_src/numpy/einsum.py:_einsum": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/numpy/indexing.py:NDIndexer.to_dynamic_slice": Site("JAX writes a gather instead", refusal=True),
+    "jax/_src/numpy/indexing.py:NDIndexer.to_static_slice": Site("as above", refusal=True),
     "jax/_src/numpy/indexing.py:_gather": Site(_NOTHING, empty=True),
     "jax/_src/numpy/indexing.py:_index_to_gather": Site("as above; an empty axis is an error", one=True, equal=True),
     "jax/_src/numpy/indexing.py:_take": Site(

@@ -29,8 +29,8 @@ from sod2jax import compat
 from sod2jax.ir import call_sites, expr, ratio
 from sod2jax.ir.box import Bound, Box
 from sod2jax.ir.comparison import by_integer, is_remainder, negation, reduced
-from sod2jax.ir.expr import Expr, as_expr, const, sym
-from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SizeNeeded, needs, place, remedy
+from sod2jax.ir.expr import MAX, MIN, Expr, as_expr, const, sym
+from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place, remedy
 from sod2jax.ir.program import Cond, Guard
 
 _COMPLEMENT = {">": "<=", ">=": "<"}
@@ -301,7 +301,7 @@ class Scope:
         self.hints: dict[str, int] = dict(hints or {})
         self.guards: list[Guard] = []
         self.fixed: list[Fixed] = []
-        self.refused: list[SizeNeeded] = []
+        self.refused: list[TypeError] = []
         self.units: dict[Expr, int] = {}
         self._open = True
         self._dims: dict[Expr, Dim] = {}
@@ -435,27 +435,40 @@ class Scope:
         hinted, opposite = self._hinted_truth(cond), negation(cond)
         # The hints are a counterexample to one of the two proofs.
         if hinted is not False and self.box.prove(cond):
-            self._assume(cond)  # so that the normal form knows it, too
+            if cond.op == "==" and cond.rhs.value is not None:
+                self._assume(cond)  # so that the normal form knows it, too
             return True
-        if hinted is not True and self.box.prove(opposite):
+        # That two sizes never agree is next to never provable, and its guard next to never broken.
+        by_user = call_sites.by_user(frame)
+        if hinted is not True and (by_user or cond.op != "==") and self.box.prove(opposite):
             return False
         if not self._open:
             raise UndecidedDimension(f"whether {cond} or {opposite} is not known, and the trace that could record it is over.")
         if hinted is None:
-            if cond.op == "==" and not call_sites.by_user(frame):
+            if cond.op == "==" and not by_user:
                 self._record(opposite, "taken for granted by JAX where sizes are not known", frame)
                 return False
             raise UndecidedDimension(
                 f"whether {cond} or {opposite} is not known at {call_sites.user_line(frame)}. Say which in constraints=, or "
                 "trace with arrays or concrete sizes, which decide it for one version."
             )
-        self._record(cond if hinted else opposite, "decided here" if call_sites.by_user(frame) else "needed by JAX", frame)
+        if hinted and cond.op == "==" and not by_user and self._is_long(cond):
+            self.refused.append(SimplerWithoutZero(f"whether {cond} is not known where sizes may be 0"))
+            raise self.refused[-1]
+        self._record(cond if hinted else opposite, "decided here" if by_user else "needed by JAX", frame)
         return hinted
+
+    def _is_long(self, cond: Cond) -> bool:
+        """Whether a formula has cases, of which some are gone where no size is 0, and sizes that are not 0 now may be."""
+        names = cond.lhs.free | cond.rhs.free
+        may_be_empty = any(self.box.lower(sym(n)) == 0 and self.hints[n] > 0 for n in names)
+        return may_be_empty and any(a.kind in (MIN, MAX) for a in (*cond.lhs.atoms, *cond.rhs.atoms))
 
     def _record(self, cond: Cond, why: str, frame) -> None:
         message = f"{cond} ({why}; now {{lhs}} and {{rhs}})"
         self.guards.append(Guard(cond, "version", message, call_sites.user_line(frame)))
-        self._assume(cond)
+        if _is_bound(cond):
+            self._assume(cond)
 
     def _fix(self, d: Dim, what: str, frame) -> int:
         """The size at hand of `d`, under a guard. TypeError for JAX, to which a symbolic size is no integer."""
@@ -529,12 +542,20 @@ class Scope:
     def minimal_guards(self) -> list[Guard]:
         """The guards that neither the constraints nor the other guards imply."""
         given = [f for f in self.box.facts if id(f) not in self._facts_of_guards]
-        kept = list(self.guards)
-        for g in self.guards:
+        kept = [g for g in self.guards if g.cond.op != "!="]
+        for g in list(kept):
             others = [o.cond for o in kept if o is not g]
             if Box(self.box.declared, [*given, *others]).prove(g.cond):
                 kept.remove(g)
-        return kept
+        known = Box(self.box.declared, [*given, *(g.cond for g in kept)])
+        unequal = {g.cond: g for g in reversed(self.guards) if g.cond.op == "!="}
+        unequal = {c: g for c, g in unequal.items() if not _is_bound(c) or not known.decide(c)}
+        return [g for g in self.guards if g in kept or unequal.get(g.cond) is g]
+
+
+def _is_bound(cond: Cond) -> bool:
+    """Whether a condition is worth knowing: that two formulas differ tells next to nothing, and costs every later question."""
+    return cond.op != "!=" or (cond.rhs.value is not None and all(not a.args for a in cond.lhs.atoms))
 
 
 def scope_of(box: Box) -> Scope:

@@ -28,6 +28,10 @@ class SizeNeeded(TypeError):
         self.size, self.what, self.place = size, what, place
 
 
+class SimplerWithoutZero(TypeError):
+    """JAX asks whether a long formula equals another, which no proof tells while sizes may be 0."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A line of a Python file, the function that it belongs to, and the expression that is evaluated there ("" if unknown)."""

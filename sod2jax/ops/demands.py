@@ -100,9 +100,9 @@ def all_same(outs, ins, **_) -> Conds:
 
 def fits(inner: Sequence[Expr], outer: Sequence[Expr]) -> Conds:
     """A window of sizes `inner` fits into `outer`."""
-    for size, room in zip(inner, outer, strict=True):
+    for size, limit in zip(inner, outer, strict=True):
         yield Cond(ZERO, "<=", size)
-        yield Cond(size, "<=", room)
+        yield Cond(size, "<=", limit)
 
 
 # -- calls, loops, branches
@@ -163,9 +163,9 @@ def gather(outs, ins, *, dimension_numbers, slice_sizes, **_) -> Conds:
     """Slices lie within the operand, unless there is no index at all."""
     d, (x, indices, *_), sizes = dimension_numbers, ins, tuple(map(expr_of, slice_sizes))
     some = minimum(ONE, product(indices[:-1]))
-    for axis, (size, room) in enumerate(zip(sizes, x, strict=True)):
+    for axis, (size, limit) in enumerate(zip(sizes, x, strict=True)):
         yield Cond(ZERO, "<=", size)
-        yield Cond(some * size, "<=", room)
+        yield Cond(some * size, "<=", limit)
         if axis in d.collapsed_slice_dims or axis in d.operand_batching_dims:
             yield Cond(size, "<=", ONE)
     yield from (
@@ -179,8 +179,8 @@ def gather(outs, ins, *, dimension_numbers, slice_sizes, **_) -> Conds:
 def scatter(outs, ins, *, dimension_numbers, **_) -> Conds:
     d, (x, indices, updates) = dimension_numbers, ins
     gone = (*d.inserted_window_dims, *d.operand_batching_dims)
-    room = [size for a, size in enumerate(x) if a not in gone]
-    yield from (Cond(updates[k], "<=", size) for k, size in zip(d.update_window_dims, room, strict=True))
+    limit = [size for a, size in enumerate(x) if a not in gone]
+    yield from (Cond(updates[k], "<=", size) for k, size in zip(d.update_window_dims, limit, strict=True))
     yield from (
         Cond(x[a], "==", indices[b]) for a, b in zip(d.operand_batching_dims, d.scatter_indices_batching_dims, strict=True)
     )

@@ -161,6 +161,7 @@ PROGRAMS = {
     "canonicalize_slice": (lambda x: x[::2], ("n, 4",), (5, 1, 4)),
     "fori_loop": (lambda x: lax.fori_loop(0, x.shape[0], lambda i, c: c + i, 0.0) + x, ("n",), ROWS),
     "to_dynamic_slice": (lambda x, i: x[i, :], ("n, 4", ""), (5, 1, 4)),
+    "to_static_slice": (lambda x, y: y[: x.shape[0]] + x, ("n", "12"), (5, 1, 0, 12)),
     "divide_shape_sizes": (lambda x: x.reshape(x.shape[0] * 2, -1), ("n, 4",), (5, 1, 4)),
     "broadcast_batcher": (lambda x: jax.vmap(jnp.add, (0, 1))(x, jnp.ones((10, x.shape[0]))), ("n, 10",), ROWS),
     "_infer_scan_length": (lambda x, y: lax.scan(lambda c, r: (c + r[0] * r[1], c), 0.0, (x, y)), ("n", "n"), ROWS),

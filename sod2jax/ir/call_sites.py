@@ -46,6 +46,7 @@ _SAVES_EQNS = Site("a yes only leaves out eqns that change nothing", empty=True,
 _NOTHING = "a yes only leaves out eqns whose results have no elements"
 _ONE_GIVES_WAY = "a size of 1 gives way to the others; after a no the sizes must be equal, which is asked next"
 SITES = {
+    "jax/_src/custom_batching.py:custom_vmap_batching": Site("sizes that differ are an error", hashes=True),
     "jax/_src/core.py:divide_shape_sizes": Site("a yes saves a division, whose quotient is 1 then", one=True, equal=True),
     "jax/_src/core.py:_canonicalize_dimension": Site("a size that is no integer stays as it is", refusal=True),
     "jax/_src/core.py:canonicalize_slice": Site("as above", refusal=True),
@@ -75,6 +76,7 @@ SITES = {
     "jax/_src/numpy/tensor_contractions.py:matmul": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/numpy/util.py:_broadcast_arrays": _SAVES_EQNS,
     "jax/_src/numpy/util.py:_where": Site(_NOTHING, empty=True),
+    "jax/_src/numpy/vectorize.py:vectorize": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/ops/scatter.py:_scatter_impl": Site(_NOTHING, empty=True),
     "jax/_src/util.py:HashableWrapper.__init__": Site("the key of a memo", hashes=True),
     "flax/core/lift.py:scan": Site("lengths that differ are an error", hashes=True),

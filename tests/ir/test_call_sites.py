@@ -182,6 +182,10 @@ PROGRAMS = {
     "_gather": (lambda x, i: x[:, i], ("n, 4", "2"), ROWS),
     "_index_to_gather": (lambda x, i: x[0:4, i], ("n, 4", "2"), (5, 4, 10)),
     "take_along_axis": (lambda x: jnp.take_along_axis(x, jnp.argsort(x, 1), 1), ("n, 4",), (5, 1, 4)),
+    "vectorize": (lambda x: jnp.linalg.inv(x + 3 * jnp.eye(3)), ("n, 3, 3",), (5, 1, 4)),
+    "custom_vmap_batching": (
+        lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential"), ("n",), (5, 1, 4)
+    ),
     "matmul": (lambda x, y: x @ y, ("n, 2, 3", "n, 3, 2"), ROWS),
     "_broadcast_arrays": (lambda x, y: jnp.where(x > 0, x, y), ("n, 4", "1, 4"), ROWS),
     "_where": (lambda x, y: jnp.where(x > 0, x, y), ("n, 4", "n, 4"), ROWS),

@@ -207,7 +207,7 @@ NOTHING = {
     *("bitcast_convert_type", "ragged_dot_general", "scaled_dot", "ormqr", "symmetric_product", "custom_linear_solve"),
     *("approx_top_k", "random_split", "random_fold_in", "random_gamma", "igamma", "igammac", "igamma_grad_a"),
     *("regularized_incomplete_beta", "device_put", "optimization_barrier", "tie", "reshard", "layout_constraint", "dce_sink"),
-    "platform_index",
+    *("platform_index", "size_float"),
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_a_gradient_knows_odd_lengths_from_even_ones():
     for n in (8, 9, 2, 3):
         x = np.random.default_rng(n).standard_normal((2, n)).astype(np.float32)
         np.testing.assert_allclose(f(x), gradient(x), rtol=1e-4, atol=1e-4)
-    assert [v.guards for v in f.cache_info().versions] == [("n % 2 == 0",), ("n % 2 != 0",)]
+    assert [v.guards[0] for v in f.cache_info().versions] == ["n % 2 == 0", "n % 2 != 0"]
 
 
 @pytest.mark.parametrize("fun", [jnp.fft.rfft, jnp.fft.ihfft, jnp.fft.rfft2])

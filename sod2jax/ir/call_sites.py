@@ -51,6 +51,8 @@ SITES = {
     "jax/_src/core.py:_canonicalize_dimension": Site("a size that is no integer stays as it is", refusal=True),
     "jax/_src/core.py:canonicalize_slice": Site("as above", refusal=True),
     "jax/_src/core.py:is_constant_dim": Site("JAX takes the way that is right for any size", refusal=True),
+    "jax/_src/ffi.py:ffi_batching_rule": Site("sizes that differ are an error", hashes=True),
+    "jax/_src/interpreters/batching.py:expand_dims_batcher": Site("sizes that differ are an error", hashes=True),
     "jax/_src/interpreters/batching.py:broadcast_batcher": _SAVES_EQNS,
     "jax/_src/lax/control_flow/loops.py:_infer_scan_length": Site("lengths that differ are an error", hashes=True),
     "jax/_src/lax/control_flow/loops.py:fori_loop": Site("a loop without a constant length is a while loop", refusal=True),

@@ -154,14 +154,28 @@ class Cell(nn.Module):
         return carry + row, carry
 
 
+def sine(x):
+    return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential")
+
+
+@jax.custom_batching.custom_vmap
+def own_rule(x):
+    return jnp.sin(x)
+
+
+@own_rule.def_vmap
+def _(size, batched, x):
+    return jnp.sin(x), True
+
+
 ROWS = (5, 1, 0, 4, 10)
 PROGRAMS = {
     "is_constant_dim": (lambda x: x[1:], ("n, 4",), ROWS),
     "_canonicalize_dimension": (lambda x: jnp.zeros((x.shape[0], 2)) + x[:, None], ("n",), ROWS),
-    "canonicalize_slice": (lambda x: x[::2], ("n, 4",), (5, 1, 4)),
+    "canonicalize_slice": (lambda x: x[::-1] + x[::2].sum(), ("n, 4",), (5, 1, 4)),
     "fori_loop": (lambda x: lax.fori_loop(0, x.shape[0], lambda i, c: c + i, 0.0) + x, ("n",), ROWS),
     "to_dynamic_slice": (lambda x, i: x[i, :], ("n, 4", ""), (5, 1, 4)),
-    "to_static_slice": (lambda x, y: y[: x.shape[0]] + x, ("n", "12"), (5, 1, 0, 12)),
+    "to_static_slice": (lambda x, y: y[: x.shape[0]] + x, ("n", "12"), (5, 1, 12)),
     "divide_shape_sizes": (lambda x: x.reshape(x.shape[0] * 2, -1), ("n, 4",), (5, 1, 4)),
     "broadcast_batcher": (lambda x: jax.vmap(jnp.add, (0, 1))(x, jnp.ones((10, x.shape[0]))), ("n, 10",), ROWS),
     "_infer_scan_length": (lambda x, y: lax.scan(lambda c, r: (c + r[0] * r[1], c), 0.0, (x, y)), ("n", "n"), ROWS),
@@ -182,10 +196,10 @@ PROGRAMS = {
     "_gather": (lambda x, i: x[:, i], ("n, 4", "2"), ROWS),
     "_index_to_gather": (lambda x, i: x[0:4, i], ("n, 4", "2"), (5, 4, 10)),
     "take_along_axis": (lambda x: jnp.take_along_axis(x, jnp.argsort(x, 1), 1), ("n, 4",), (5, 1, 4)),
-    "vectorize": (lambda x: jnp.linalg.inv(x + 3 * jnp.eye(3)), ("n, 3, 3",), (5, 1, 4)),
-    "custom_vmap_batching": (
-        lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential"), ("n",), (5, 1, 4)
-    ),
+    "vectorize": (lambda x: jnp.linalg.inv(x + 3 * jnp.eye(3)), ("n, 3, 3",), (5, 4)),
+    "custom_vmap_batching": (lambda x: jax.vmap(own_rule)(x), ("n, 3",), (5, 1, 4)),
+    "ffi_batching_rule": (lambda x: jax.vmap(sine)(x), ("n, 3",), (5, 1, 4)),
+    "expand_dims_batcher": (lambda x: jnp.linalg.inv(x + 3 * jnp.eye(3)), ("n, 3, 3",), (5, 4)),
     "matmul": (lambda x, y: x @ y, ("n, 2, 3", "n, 3, 2"), ROWS),
     "_broadcast_arrays": (lambda x, y: jnp.where(x > 0, x, y), ("n, 4", "1, 4"), ROWS),
     "_where": (lambda x, y: jnp.where(x > 0, x, y), ("n, 4", "n, 4"), ROWS),

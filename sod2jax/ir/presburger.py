@@ -57,7 +57,7 @@ class _System:
     def _facts(self):
         """Close over the symbols in use: their bounds, and every fact that shares one."""
         done: set[str] = set()
-        facts = [f for f in self.box.facts if f.op != "!="]  # each of those would double the system, and proves next to nothing
+        facts = [f for f in self.box.facts if f.op in _PLAIN]
         while True:
             new = {a.name for a in self.names if isinstance(a, Atom) and a.kind == SYM} - done
             if not new:

@@ -30,6 +30,7 @@ from jax._src import source_info_util as _source_info
 from jax._src import state as _state
 from jax._src import traceback_util as _traceback_util
 from jax._src import tree_util as _tree_util
+from jax._src.interpreters import partial_eval as _pe
 from jax._src.lax import convolution as _convolution
 from jax._src.lax import lax as _lax
 from jax._src.numpy import array_constructors as _array_constructors
@@ -214,6 +215,17 @@ def primitives() -> dict[Any, str]:
                 if isinstance(value, _core.Primitive):
                     found.setdefault(value, name.removeprefix("jax._src."))
     return found
+
+
+def without_unused(closed):
+    """(a closed jaxpr without what its outputs do not need, which inputs they need); all inputs stay.
+
+    `jax.jit` drops arguments by this rule, in loops and branches too: which of them it deletes when they are donated depends on it.
+    """
+    jaxpr, constants, used = _pe.dce_jaxpr_consts(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    names = closed.jaxpr.debug_info
+    jaxpr = jaxpr.replace(invars=closed.jaxpr.invars, debug_info=jaxpr.debug_info._replace(arg_names=names.arg_names))
+    return _core.ClosedJaxpr(jaxpr, [c for c, kept in zip(closed.consts, constants, strict=True) if kept]), tuple(used)
 
 
 def without_references(closed):

@@ -48,7 +48,7 @@ class Executable:
         with self._timed("demand"):
             demand(traced.closed_jaxpr.jaxpr, traced.scope)
         with self._timed("rewrite"):
-            simple = rewrite.run(traced.closed_jaxpr, box)
+            simple = rewrite.run(traced.live_jaxpr, box)
             self.rewritten = separate(rewrite.islands(simple, traced.hints, options.islands))
         with self._timed("lower"):
             lowering = Lowerer(box, self.target, disable, samples(traced)[-1]).lower(self.rewritten, parameters(traced))

@@ -57,6 +57,7 @@ class Traced:
 
     name: str
     closed_jaxpr: Any
+    live_jaxpr: Any  # what the outputs need of it; an input that is not `used` is in it, and nothing reads it
     scope: Scope
     inputs: tuple[Leaf, ...]
     in_tree: Any
@@ -110,15 +111,16 @@ def trace(
         if isinstance(value, compat.Tracer):
             raise compat.escaped_tracer_error(value)
         raise not_yet(f"closing over a value of type {type(value).__name__}", remedy="Pass it as an argument.")
+    live, used = compat.without_unused(closed)
     inputs = tuple(
-        replace(leaf, shape=shape, used=used)
-        for leaf, shape, used in zip(call.leaves, signature.shapes, _used(closed.jaxpr), strict=True)
+        replace(leaf, shape=shape, used=read) for leaf, shape, read in zip(call.leaves, signature.shapes, used, strict=True)
     )
     for leaf, aval in zip(inputs, closed.in_avals, strict=True):
         assert leaf.dtype == aval.dtype, f"{leaf.path} is {leaf.dtype} and was traced as {aval.dtype}"
     return Traced(
         name=fun_name(arguments.fun),
         closed_jaxpr=closed,
+        live_jaxpr=live,
         scope=scope,
         inputs=inputs,
         in_tree=call.in_tree,
@@ -164,11 +166,6 @@ def _fresh(fun: Callable) -> Callable:
         return fun(*args, **kwargs)
 
     return traced
-
-
-def _used(jaxpr) -> tuple[bool, ...]:
-    read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
-    return tuple(id(v) in read for v in jaxpr.invars)
 
 
 def fun_name(fun: Callable) -> str:

@@ -39,10 +39,8 @@ def statements(x) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_work_grows_with_length(kind, request):
-    if kind == "scalars":
-        request.applymarker(pytest.mark.xfail(reason="a cheap scalar joins every kernel that reads it"))
-    n = request.config.getoption("--growth")
+def test_work_grows_with_length(kind, pytestconfig):
+    n = pytestconfig.getoption("--growth")
     lowered(KINDS[kind](4))  # what is made once per process
     short, long = calls(KINDS[kind](n // 4)), calls(KINDS[kind](n))
     assert long <= MOST * short, f"{long} calls for {n} lines, {short} for {n // 4}"

@@ -64,6 +64,9 @@ SITES = {
     "jax/_src/lax/lax.py:broadcast_in_dim": _SAVES_EQNS,
     "jax/_src/lax/lax.py:broadcast_to": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/lax/lax.py:reshape": _SAVES_EQNS,
+    "jax/_src/lax/slicing.py:_get_sharding_for_varying_out_shape": Site(
+        "the size of an axis counts only if it lies on several devices", empty=True, one=True, equal=True
+    ),
     "jax/_src/lax/slicing.py:_gather_shape_rule": Site("a yes spares a check", empty=True),
     "jax/_src/numpy/einsum.py:_einsum": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/numpy/indexing.py:NDIndexer.to_dynamic_slice": Site("JAX writes a gather instead", refusal=True),

@@ -46,6 +46,7 @@ SPREAD = 32  # places at which a kernel may ask for what is only moved
 FAR = 16  # moves between the output and a value: beyond, all that read the value would follow the way anew
 DIVISIONS = 6  # divisions on the way of an index
 CODE = 512  # values that a kernel computes, all places counted
+SHARED = 8  # scalars that a kernel computes although another one does, too
 WORK = 512  # scalar operations for an element, from which LLVM's time counts and that of another pass over memory does not
 NARROW = 8  # columns below which the GEMM template wastes most of a vector
 
@@ -75,6 +76,7 @@ class Group:
     outs: tuple[Var, ...] = ()
     code: int = 0  # values that the kernel computes, all places counted
     work: float = 0  # scalar operations for an element of the root
+    shared: int = 0  # scalars that another group computes, too
 
     def __post_init__(self):
         if self.root is not None:
@@ -160,6 +162,7 @@ def fuse(graph: Graph, disable: frozenset[str] = frozenset(), stored: frozenset[
                 for group, at in wanted.items():
                     if isinstance(group, Group):
                         group.members.append(i)
+                        group.shared += len(wanted) > 1 and not record.moves
                         follow(i, group, v, at)
                     else:
                         for operand in eqn.invars:
@@ -338,7 +341,7 @@ def joins(graph: Graph, i: int, v: Var, wanted: Mapping[object, set[Place]], fus
     if addressed or any(len(g.members) >= LARGEST for g in wanted):
         return False
     if all(d.value == 1 for d in graph.shape(v)) and not record.folds and v not in graph.invariant:
-        return len(wanted) == 1 or record.cost <= 1
+        return len(wanted) == 1 or (record.cost <= 1 and all(g.shared < SHARED for g in wanted))
     if not fusing:
         return False
     if v in graph.invariant and not all(g.prepare for g in wanted):

@@ -67,9 +67,7 @@ SLICES = {
 
 
 @pytest.mark.parametrize(("fun", "names"), SLICES.values(), ids=SLICES)
-def test_becomes_movement(fun, names, request):
-    if "roll by a size" in request.node.name:
-        request.applymarker(pytest.mark.xfail(reason="a size of 0 is a version of its own, and the rest is two slices"))
+def test_becomes_movement(fun, names):
     found = rewritten(fun)
     assert set(found) <= MOVES
     assert names is None or found == names

@@ -220,7 +220,7 @@ def primitives() -> dict[Any, str]:
 def without_unused(closed):
     """(a closed jaxpr without what its outputs do not need, which inputs they need); all inputs stay.
 
-    `jax.jit` drops arguments by this rule, in loops and branches too: which of them it deletes when they are donated depends on it.
+    `jax.jit` drops arguments by this rule, in loops and branches too; which it deletes when they are donated depends on it.
     """
     jaxpr, constants, used = _pe.dce_jaxpr_consts(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
     names = closed.jaxpr.debug_info

@@ -57,8 +57,8 @@ def agrees():
     """Compiles a function once for symbolic sizes and compares it with JAX at each of several sizes.
 
     `agrees(fun, ("b, s", "s"), [{"b": 2, "s": 5}, ...], make=...)`: `make(rng, shape)` gives an argument, by default f32 normals
-    with NaN, infinities, zeros of both signs and denormals sprinkled in where `special` says so. `compiles`: how many compilations
-    the sizes take, where a size of 0 or 1 is a version of its own because JAX computes something else there.
+    with NaN, infinities, zeros of both signs and denormals sprinkled in where `special` says so. `compiles`: how many
+    compilations the sizes take, where a size of 0 or 1 is a version of its own because JAX computes something else there.
     """
     import jax
     import numpy as np

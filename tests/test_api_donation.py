@@ -136,7 +136,7 @@ def test_two_arrays_over_one_buffer(own):
     ],
 )
 def test_what_no_result_needs_stays(read_by_nothing):
-    """Also where a loop or branch takes it: `jax.jit` drops such an argument (but not of a while loop), and does not delete it."""
+    """Also where a loop or branch takes it: `jax.jit` drops such an argument (not of a while loop), and does not delete it."""
     deleted = []
     for compiled in (jax.jit, sod2.jit):
         arguments = [jnp.ones((3, 4)), jnp.full((3, 4), 2, np.uint32)]

@@ -75,7 +75,7 @@ def test_long_sums_are_precise(agrees):
 
 @pytest.mark.parametrize("name", RUNNING)
 def test_gradients(agrees, name):
-    # JAX differentiates all but sums by a recursion over the axis, whose size it must know; it pads gradients of no rows otherwise.
+    # JAX differentiates all but sums by a recursion over the axis, whose size it must know; it pads gradients of no rows.
     shape, sizes = ("2, n", (2, 5, 9)) if name == "sum" else ("n, 6", (0, 1, 3))
     grad = jax.grad(lambda x: jnp.sum(jnp.sin(RUNNING[name](x, 1))))
     agrees(grad, [shape], [{"n": n} for n in sizes], near_one, rtol=1e-4, atol=1e-4, compiles=1 + (0 in sizes))

@@ -1,5 +1,6 @@
 """Donated arguments that are outputs of earlier calls: results lie over them where they may, and are right in any case."""
 
+import random
 import warnings
 
 import jax
@@ -144,3 +145,30 @@ def test_what_no_result_needs_stays(read_by_nothing):
         compiled(function, donate_argnums=(0, 1))(*arguments)
         deleted.append([x.is_deleted() for x in arguments])
     assert deleted[0] == deleted[1]
+
+
+DTYPES = [np.float32, np.int32, np.uint8, np.float16, bool, np.complex64, np.int8]
+SHAPES = [(), (1,), (2,), (2, 2), (4,), (1, 4), (0,), (0, 3), (8,), (2, 4), (1, 1)]
+
+
+def test_the_arguments_that_jit_deletes_are_deleted(pytestconfig):
+    """Random shapes and dtypes: XLA lays results over arguments of as many bytes, where JAX finds as many elements."""
+    rng = random.Random(pytestconfig.getoption("--seed"))
+    for _ in range(40):
+        arguments = [(rng.choice(SHAPES), rng.choice(DTYPES)) for _ in range(rng.randint(1, 4))]
+        results = [(rng.choice(SHAPES), rng.choice(DTYPES)) for _ in range(rng.randint(1, 4))]
+        donated = tuple(k for k in range(len(arguments)) if rng.random() < 0.8)
+        read, returned = ([rng.random() < p for _ in arguments] for p in (0.9, 0.1))
+
+        def fun(*xs, read=read, returned=returned, results=results):
+            total = sum((x.real.sum().astype(np.float32) for x, r in zip(xs, read, strict=True) if r), jnp.float32(0))
+            return [jnp.full(shape, total.astype(dtype)) for shape, dtype in results] + [x for x, r in zip(xs, returned) if r]
+
+        deleted = []
+        for compiled in (jax.jit, sod2.jit):
+            given = [jnp.ones(shape, dtype) for shape, dtype in arguments]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compiled(fun, donate_argnums=donated)(*given)
+            deleted.append([x.is_deleted() for x in given])
+        assert deleted[0] == deleted[1], (arguments, results, donated, read, returned)

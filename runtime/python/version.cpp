@@ -131,15 +131,14 @@ bool Version::leaves_fit(const std::vector<LeafValue> &leaves, std::string *reas
   return true;
 }
 
-// As jax.jit does it: each output takes the first donated argument of its shape and dtype; then each
-// argument that is left takes the first output of as many elements, of use if it has as many bytes.
-// What finds none stays the caller's.
+// As jax.jit does it: each output takes the first donated argument of its shape and dtype. Each argument
+// that is left and finds another output of as many elements is offered to XLA, which gives it to the
+// first output that is left of as many bytes. What finds none stays the caller's.
 std::vector<int64_t> Version::used_donations(const std::vector<LeafValue> &leaves,
                                              const std::vector<OutputKind> &outputs) const {
   auto elements = [](const std::vector<int64_t> &dims) {
     return std::accumulate(dims.begin(), dims.end(), int64_t(1), std::multiplies<int64_t>());
   };
-  auto item_bits = [](int64_t dtype) { return dtype & 0xff; };
   std::vector<int64_t> offered, used;
   std::vector<const OutputKind *> left;
   for (int64_t leaf : read)
@@ -157,15 +156,27 @@ std::vector<int64_t> Version::used_donations(const std::vector<LeafValue> &leave
     used.push_back(*taken);
     offered.erase(taken);
   }
+  std::vector<int64_t> donors;
+  std::vector<const OutputKind *> unpaired = left;
   for (int64_t leaf : offered) {
+    const std::vector<int64_t> &dims = leaves[static_cast<size_t>(leaf)].info->dims;
+    auto found = std::find_if(unpaired.begin(), unpaired.end(), [&](const OutputKind *output) {
+      return elements(output->dims) == elements(dims);
+    });
+    if (found == unpaired.end())
+      continue;
+    donors.push_back(leaf);
+    unpaired.erase(found);
+  }
+  auto bits = [&](int64_t dtype, const std::vector<int64_t> &dims) { return (dtype & 0xff) * elements(dims); };
+  for (int64_t leaf : donors) {
     const AvalInfo &info = *leaves[static_cast<size_t>(leaf)].info;
     auto found = std::find_if(left.begin(), left.end(), [&](const OutputKind *output) {
-      return elements(output->dims) == elements(info.dims);
+      return bits(output->dtype, output->dims) == bits(info.dtype, info.dims);
     });
     if (found == left.end())
       continue;
-    if (item_bits((*found)->dtype) == item_bits(info.dtype))
-      used.push_back(leaf);
+    used.push_back(leaf);
     left.erase(found);
   }
   return used;

@@ -34,12 +34,12 @@ def unread_state(x):
         e = lax.fori_loop(0, 3, lambda i, d: d + 1, c[2])
         return c[2], e, e
 
-    return lax.fori_loop(0, 2, body, (x, x, x))[2]
+    return lax.fori_loop(0, 1 + (x[0] > -9).astype(int), body, (x, x, x))[2]  # a loop of constant length would drop the state
 
 
 def two_temporaries(x):
     def body(i, c):
-        s = jnp.sin(c[0]) + c[1]
+        s = jnp.sin(c[0]) + c[1] * i
         w = jnp.cos(s)
         return w + s, w * s
 

@@ -41,8 +41,8 @@ def place(
     slots = [replace(s, first=lives.first.get(i, 0), last=lives.last.get(i, 0)) for i, s in enumerate(slots)]
     numbers = [i for i, s in enumerate(slots) if s.kind == "arena"]
     position = {s: k for k, s in enumerate(numbers)}
-    heirs = [] if plain else _heirs(slots, lives, position)
-    over = {(numbers[a], numbers[b]) for a, b in heirs}
+    successors = [] if plain else _successors(slots, lives, position)
+    over = {(numbers[a], numbers[b]) for a, b in successors}
     taken = {} if plain else donors(outputs, slots, lives, donated)
     inputs = {s.index: i for i, s in enumerate(slots) if s.kind == "input"}
     given = {(inputs[d], outputs[o].slot) for o, d in taken.items() if outputs[o].slot is not None}
@@ -51,7 +51,7 @@ def place(
     over |= given
     end = len(lives.steps)
     buffers = [memory.Buffer(slots[i].nbytes, 0 if plain else slots[i].first, end if plain else slots[i].last) for i in numbers]
-    merged, owner = memory.share(buffers, heirs)
+    merged, owner = memory.share(buffers, successors)
     placement = memory.place(merged, samples)
     for k, i in enumerate(numbers):
         slots[i] = replace(slots[i], offset=placement.offsets[owner[k]])
@@ -60,9 +60,9 @@ def place(
     return Placed(tuple(slots), steps, tuple(table), placement.arena if numbers else const(0), taken)
 
 
-def _heirs(slots: Sequence[Slot], lives: Lifetimes, position: Mapping[int, int]) -> list[tuple[int, int]]:
+def _successors(slots: Sequence[Slot], lives: Lifetimes, position: Mapping[int, int]) -> list[tuple[int, int]]:
     """Pairs (old, new) of arena slots where `new` is written over `old`, whose lifetime ends there."""
-    heirs: list[tuple[int, int]] = []
+    successors: list[tuple[int, int]] = []
     taken: set[int] = set()
     for at, step in enumerate(lives.steps):
         if not isinstance(step, Step) or (new := step.slots[-1]) not in position:
@@ -72,10 +72,10 @@ def _heirs(slots: Sequence[Slot], lives: Lifetimes, position: Mapping[int, int])
         for old in step.slots[:-1]:
             ends = old in position and slots[old].first < at == slots[old].last and old not in taken
             if ends and slots[old].nbytes == slots[new].nbytes and lives.may_overwrite(at, new, old):
-                heirs.append((position[old], position[new]))
+                successors.append((position[old], position[new]))
                 taken.add(old)
                 break
-    return heirs
+    return successors
 
 
 def _in_place(step: AnyStep, kernels, over, table: dict) -> AnyStep:

@@ -44,7 +44,7 @@ class Block:
 
     def final(self, what: What) -> What:
         """What the memory of `what` holds in the end."""
-        return final(self.lowering.heir, what)
+        return final(self.lowering.successor, what)
 
 
 class Assembler:
@@ -131,9 +131,9 @@ class Assembler:
 
     def take_over(self, block: Block, writes: Sequence[What]) -> None:
         """Results that overwrite an operand lie in its slot."""
-        heir = block.lowering.heir
-        for x in [x for x, out in heir.items() if out in writes and x in block.of]:
-            block.of[heir[x]] = block.of[x]
+        successor = block.lowering.successor
+        for x in [x for x, out in successor.items() if out in writes and x in block.of]:
+            block.of[successor[x]] = block.of[x]
 
     def kernel(self, block: Block, piece: KernelPiece) -> None:
         lowered = piece.lowered

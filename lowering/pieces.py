@@ -89,11 +89,11 @@ Piece = KernelPiece | CallPiece | LoopPiece | BranchPiece
 
 @dataclass(frozen=True)
 class Lowering:
-    """A graph with its pieces, in running order. `heir[x]` takes over the memory of x."""
+    """A graph with its pieces, in running order. `successor[x]` takes over the memory of x."""
 
     graph: Graph
     pieces: tuple[Piece, ...]
-    heir: dict[Var, Var]
+    successor: dict[Var, Var]
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,19 @@ class Lowerer:
                     needed.add(need.var)
             if needed:
                 stored |= needed
-            elif late := read_too_late(pieces, owned.heir):
+            elif late := read_too_late(pieces, owned.successor):
                 copies |= late
             else:
                 break
         # Bodies last, once: what is planned again above is one level of control flow.
-        pieces = [self.control(graph, p.group, owned.heir) if isinstance(p, ControlPiece) else p for p in pieces]
-        return Lowering(graph, self.in_order(graph, pieces, owned.heir), owned.heir)
+        pieces = [self.control(graph, p.group, owned.successor) if isinstance(p, ControlPiece) else p for p in pieces]
+        return Lowering(graph, self.in_order(graph, pieces, owned.successor), owned.successor)
 
-    def in_order(self, graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> tuple[Piece, ...]:
+    def in_order(self, graph: Graph, pieces: Sequence[Piece], successor: dict[Var, Var]) -> tuple[Piece, ...]:
         """The pieces, those that prepare first, in an order that needs little memory."""
         first = [p for p in pieces if p.group.prepare]
         rest = [p for p in pieces if not p.group.prepare]
-        results = {x for x in heir if final(heir, x) in graph.outputs} | set(graph.outputs)
+        results = {x for x in successor if final(successor, x) in graph.outputs} | set(graph.outputs)
         kept = {w for p in first for w in p.writes}
         size: dict[What, int] = {}
         for p in rest:
@@ -147,7 +147,7 @@ class Lowerer:
                     size[w] = elements.eval(dict(self.sample)) * graph.dtype(root_of(graph, w)).itemsize
         if "order" in self.disable or not size:
             return tuple(first + rest)
-        after = constraints(graph, rest, heir)
+        after = constraints(graph, rest, successor)
         nodes = [Node(tuple(p.reads), p.writes, a, p.group.packs is not None) for p, a in zip(rest, after, strict=True)]
         found = ordered(nodes, size)
         return (*first, *(rest[i] for i in found))
@@ -176,13 +176,13 @@ class Lowerer:
             lowered = (lower_nest if looped else lower_loops)(graph, group, buffers)
         return lowered, tuple(map(graph.size, group.outs))
 
-    def control(self, graph: Graph, group: Group, heir: dict[Var, Var]) -> LoopPiece | BranchPiece:
+    def control(self, graph: Graph, group: Group, successor: dict[Var, Var]) -> LoopPiece | BranchPiece:
         eqn, record = graph.eqns[group.whole], graph.records[group.whole]
         form = record.control(eqn)
         reads = tuple(v for v in eqn.invars if isinstance(v, Var))
         if isinstance(form, Branch):
             taken = record.overwritten(eqn).items()
-            states = {k: eqn.invars[x] for k, x in taken if heir.get(eqn.invars[x]) is eqn.outvars[k]}
+            states = {k: eqn.invars[x] for k, x in taken if successor.get(eqn.invars[x]) is eqn.outvars[k]}
             bodies = self.bodies(graph, form, states, len(eqn.outvars))
             return BranchPiece(group, form, bodies, frozenset(states), reads, group.outs)
         n = len(form.consts)
@@ -206,10 +206,10 @@ class Lowerer:
         return record.host(**eqn.params) if record.extern is None else record.extern(outs, ins, **eqn.params)
 
 
-def final(heir: dict[Var, Var], x: What) -> What:
+def final(successor: dict[Var, Var], x: What) -> What:
     """What the memory of `x` holds in the end."""
-    while x in heir:
-        x = heir[x]
+    while x in successor:
+        x = successor[x]
     return x
 
 
@@ -223,13 +223,13 @@ def sizes(graph: Graph, piece: Piece) -> Sequence[Expr]:
     return piece.elements if isinstance(piece, KernelPiece) else tuple(map(graph.size, piece.writes))
 
 
-def constraints(graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> list[tuple[int, ...]]:
+def constraints(graph: Graph, pieces: Sequence[Piece], successor: dict[Var, Var]) -> list[tuple[int, ...]]:
     """For each piece those that must come before it: makers and readers of what it overwrites, and effects before its own."""
     users: dict[What, list[int]] = {}
     for i, p in enumerate(pieces):
         for v in (*p.reads, *p.writes):
             users.setdefault(v, []).append(i)
-    overwritten = {out: x for x, out in heir.items()}
+    overwritten = {out: x for x, out in successor.items()}
     found, effect = [], None
     for i, p in enumerate(pieces):
         after = [j for w in p.writes if w in overwritten for j in users.get(overwritten[w], ()) if j != i]
@@ -240,12 +240,12 @@ def constraints(graph: Graph, pieces: Sequence[Piece], heir: dict[Var, Var]) -> 
     return found
 
 
-def read_too_late(pieces: Iterable[Piece | ControlPiece], heir: dict[Var, Var]) -> set[Var]:
+def read_too_late(pieces: Iterable[Piece | ControlPiece], successor: dict[Var, Var]) -> set[Var]:
     """Operands that some piece reads after another has overwritten them."""
     gone: set[Var] = set()
     late: set[Var] = set()
     for piece in pieces:
         late.update(gone.intersection(piece.reads))
-        gone.update(v for v in piece.reads if v in heir and heir[v] in piece.writes)
-        gone.update(x for x, out in heir.items() if out in piece.writes)
+        gone.update(v for v in piece.reads if v in successor and successor[v] in piece.writes)
+        gone.update(x for x, out in successor.items() if out in piece.writes)
     return late

@@ -63,9 +63,9 @@ def library_kernels(program: ir.Program) -> dict[str, int]:
 def aligned(constant: np.ndarray) -> np.ndarray:
     """A row-major copy of `constant` at a multiple of 64 bytes, which vector loads like."""
     constant = np.asarray(constant)
-    room = np.empty(constant.nbytes + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    copy = room[start : start + constant.nbytes].view(constant.dtype).reshape(constant.shape)
+    memory = np.empty(constant.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + constant.nbytes].view(constant.dtype).reshape(constant.shape)
     copy[...] = constant
     return copy
 

@@ -162,7 +162,7 @@ def canonical_dtype(dtype) -> np.dtype:
 # -- primitives without a public name
 
 
-_ROOMS = (
+_MODULES = (
     *(
         "lax.lax",
         "lax.slicing",
@@ -178,14 +178,14 @@ _ROOMS = (
 
 def primitive(name: str):
     """The primitive `name` that `jax.extend.core.primitives` does not list (split, stack, geqrf, pure_callback, ...)."""
-    rooms = (importlib.import_module(f"jax._src.{room}") for room in _ROOMS)
-    return next(found for room in rooms if (found := getattr(room, f"{name}_p", None)) is not None)
+    modules = (importlib.import_module(f"jax._src.{module}") for module in _MODULES)
+    return next(found for module in modules if (found := getattr(module, f"{name}_p", None)) is not None)
 
 
 def implementation(name: str):
     """What JAX lowers the primitive `name` to on a CPU, in lax calls."""
-    rooms = (importlib.import_module(f"jax._src.{room}") for room in _ROOMS)
-    return next(found for room in rooms if (found := getattr(room, f"_{name}_impl", None)) is not None)
+    modules = (importlib.import_module(f"jax._src.{module}") for module in _MODULES)
+    return next(found for module in modules if (found := getattr(module, f"_{name}_impl", None)) is not None)
 
 
 def callback_function(prim):

@@ -26,9 +26,9 @@ os.environ.setdefault("SOD2_CHECK", "1")  # every stage checks what it is given
 
 import hypothesis  # noqa: E402  (after the environment is set: hypothesis plugins may import JAX)
 
-hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.register_profile("plain", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "plain"))
 
 
 def pytest_addoption(parser):

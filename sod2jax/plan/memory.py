@@ -7,7 +7,7 @@
 * What is kept of the sample is only the order: of two buffers that meet, which lies below the other. An offset is then the
   maximum over the buffers below it of where they end: sound at every size, and at the sample the sample's own plan.
 * The arena's size is the maximum of all ends. A new shape costs the evaluation of formulas, not a search.
-* A buffer that its kernel may overwrite (`inplace`) hands its place on: it and its heir count as one.
+* A buffer that its kernel may overwrite (`inplace`) hands its place on: it and its successor count as one.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _formulas(buffers: Sequence[Buffer], meeting: Sequence[Sequence[int]], order
     return Placement(tuple(offsets[i] for i in n), maximum(*tops) if tops else const(0), tuple(below[i] for i in n))
 
 
-def share(buffers: Sequence[Buffer], heirs: Sequence[tuple[int, int]]) -> tuple[list[Buffer], list[int]]:
+def share(buffers: Sequence[Buffer], successors: Sequence[tuple[int, int]]) -> tuple[list[Buffer], list[int]]:
     """Merges pairs (old, new) where `new` is written over `old`: the merged buffers, and for each old number its new one."""
     owner = list(range(len(buffers)))
 
@@ -143,7 +143,7 @@ def share(buffers: Sequence[Buffer], heirs: Sequence[tuple[int, int]]) -> tuple[
         return i
 
     merged = list(buffers)
-    for old, new in heirs:
+    for old, new in successors:
         a, b = find(old), find(new)
         merged[a] = replace(merged[a], first=min(merged[a].first, merged[b].first), last=max(merged[a].last, merged[b].last))
         owner[b] = a

@@ -22,7 +22,7 @@ from sod2jax.ops.outputs import copied
 @dataclass(frozen=True)
 class Owned:
     closed: ClosedJaxpr
-    heir: dict[Var, Var]  # operand: the result that takes its memory over
+    successor: dict[Var, Var]  # operand: the result that takes its memory over
     stored: frozenset[Var]  # what must be computed before its operands are overwritten
 
 
@@ -40,7 +40,7 @@ def own(
     states = list(states)
     foreign = {*jaxpr.invars, *jaxpr.constvars, *jaxpr.outvars} - (set(states) - set(jaxpr.outvars))
     eqns: list[JaxprEqn] = []
-    heir: dict[Var, Var] = {}
+    successor: dict[Var, Var] = {}
     root: dict[Var, Var] = {}
     stored: set[Var] = set()
     for i, eqn in enumerate(jaxpr.eqns):
@@ -57,7 +57,7 @@ def own(
                 continue
             if everything or not mine:
                 invars[k] = x = copied(eqns, x)
-            heir[x] = eqn.outvars[out]
+            successor[x] = eqn.outvars[out]
             root[eqn.outvars[out]] = root.get(x, x)
         if record is not None and (record.extern or record.host):
             invars = [copied(eqns, x) if isinstance(x, Literal) else x for x in invars]
@@ -67,5 +67,5 @@ def own(
         if isinstance(v, Var) and root.get(v, v) in states and states.index(root.get(v, v)) != k:
             outvars[k] = copied(eqns, v)
     if len(eqns) == len(jaxpr.eqns):
-        return Owned(closed, heir, frozenset(stored))
-    return Owned(ClosedJaxpr(jaxpr.replace(eqns=eqns, outvars=outvars), closed.consts), heir, frozenset(stored))
+        return Owned(closed, successor, frozenset(stored))
+    return Owned(ClosedJaxpr(jaxpr.replace(eqns=eqns, outvars=outvars), closed.consts), successor, frozenset(stored))

@@ -27,7 +27,7 @@ def update(x, y):
 def test_what_is_made_here_and_read_once_is_overwritten():
     result = owned(lambda x, y: update(jnp.sin(x), y), (8,), (2,))
     assert "copy" not in names(result)
-    (pair,) = result.heir.items()
+    (pair,) = result.successor.items()
     assert pair[1] is result.closed.jaxpr.outvars[0]
 
 
@@ -56,7 +56,7 @@ def test_branches_take_what_is_dead_and_copy_nothing():
         z = lax.cond(x[0] > 0, lambda y: y * 2, lambda y: y, y)
         return (z, y) if needed else z
 
-    assert len(owned(lambda x: f(x, False), (8,)).heir) == 1
+    assert len(owned(lambda x: f(x, False), (8,)).successor) == 1
     result = owned(lambda x: f(x, True), (8,))
-    assert not result.heir
+    assert not result.successor
     assert "copy" not in names(result)

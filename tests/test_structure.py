@@ -1,4 +1,4 @@
-"""The rules of the house, held by plain `ast`: see CONTRIBUTING, "Rules of the house".
+"""The rules of the code, held by plain `ast`: see CONTRIBUTING, "Rules of the code".
 
 * A tree is {path: text}. A rule is a function from a tree to complaints, `path:line: what is wrong`; its docstring is the rule.
 * The repository must give none; each rule must complain about the bad snippets in `BAD`, so that no rule can fall asleep.
@@ -45,8 +45,8 @@ LAYERS = (
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
-# Test files that mirror no module: they test the whole house.
-WHOLE_HOUSE = ("tests/test_house.py", "tests/test_growth.py", "tests/test_examples.py", "tests/test_random_programs.py",
+# Test files that mirror no module: they test the whole package.
+WHOLE = ("tests/test_structure.py", "tests/test_growth.py", "tests/test_examples.py", "tests/test_random_programs.py",
                "tests/test_compile_growth.py", "tests/harness/", "tests/sweep/", "tests/models/", "tests/golden/")  # fmt: skip
 
 SCALAR_NAMES = {name for names in SCALAR_OPS.values() for name in names}
@@ -217,7 +217,7 @@ def mirror(tree: Tree):
         expected[f"{folder}/test_{Path(path).stem.lstrip('_')}"] = path
     # The C++ behind sod2jax._runtime is tested from Python too, by the names of its files.
     compiled = {f"tests/runtime/test_{Path(path).stem}" for path in tree if re.match(r"runtime/python/\w+\.cpp$", path)}
-    tests = [path[:-3] for path in tree if re.match(r"tests/(\w+/)*test_\w+\.py$", path) and not path.startswith(WHOLE_HOUSE)]
+    tests = [path[:-3] for path in tree if re.match(r"tests/(\w+/)*test_\w+\.py$", path) and not path.startswith(WHOLE)]
     pairs = {(test, stem) for test in tests for stem in expected if test == stem or test.startswith(stem + "_")}
     for stem in expected.keys() - {stem for _, stem in pairs}:
         yield f"{expected[stem]}:1: has no {stem}.py"
@@ -275,7 +275,7 @@ def repository() -> tuple[tuple[str, str], ...]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_the_house_keeps(rule):
+def test_the_code_keeps(rule):
     complaints = sorted(set(rule(dict(repository()))))
     assert not complaints, f"{rule.__doc__}\n  " + "\n  ".join(complaints)
 
@@ -340,7 +340,7 @@ GOOD = {
     "lowering/gemm.py": DOC + "from sod2jax.ir import dims",
     "runtime/python/program.cpp": "// why",
     "tests/runtime/test_program.py": DOC,
-    **{f"tests/test_{name}.py": DOC for name in ("api", "api_methods", "errors", "pipeline", "compat", "house")},
+    **{f"tests/test_{name}.py": DOC for name in ("api", "api_methods", "errors", "pipeline", "compat", "structure")},
     **{f"tests/{name}.py": DOC for name in ("ir/test_dims", "ops/test_base", "rewrite/test_cse", "lowering/test_gemm")},
 }
 
@@ -352,7 +352,7 @@ def test_each_rule_can_be_broken(rule, tree, complaint):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_a_good_house_breaks_none(rule):
+def test_good_code_breaks_none(rule):
     assert list(rule(GOOD)) == []
 
 

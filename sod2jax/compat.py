@@ -397,6 +397,8 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
         *(loops, "_infer_scan_length", lambda *args: type(args[-1]) is size),
         lambda _, xs, *rest: instead["scan_length"](rest[-1], [x.shape[0] for x in xs]),
     )
+    # An int stays an int there, and its division by 0 is an error.
+    replaces(*(_core, "dimension_as_value", lambda d: type(d) is size), lambda _, d: d)
     # With ints alone, JAX knows what to do.
     replaces(
         *(lax_numpy, "_arange", lambda *args, **kwargs: _floats_and_sizes((*args, *kwargs.values()), size, number)),

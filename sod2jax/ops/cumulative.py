@@ -46,7 +46,10 @@ def running(combine, b, outs, x, *, axis, reverse, **_):
             return (*rest[:axis], n - 1 - k if reverse else k, *rest[axis:])
 
         with b.when(b.op("gt", b.position(n, INT), b.const(0, INT), dtype=BOOL)), columns() as rest:
-            out.store(index(rest, const(0)), x[index(rest, const(0))])
+            first = x[index(rest, const(0))]
+            if combine is lax.mul and out.dtype.kind == "c":  # XLA begins with 1, and 1 * inf has a part that is NaN
+                (first,) = scalar.apply(b, closed.jaxpr, closed.consts, b.const(1, out.dtype), first)
+            out.store(index(rest, const(0)), first)
         with b.loop(maximum(n - 1, const(0))) as k, columns() as rest:
             here = index(rest, k + 1)
             out.store(here, *scalar.apply(b, closed.jaxpr, closed.consts, out.load(index(rest, k)), x[here]))

@@ -246,7 +246,9 @@ def fft(outs, ins, *, fft_type, fft_lengths, **_) -> Conds:
     if fft_type.name == "RFFT" and lengths:
         yield Cond(ONE, "<=", lengths[-1])
     if fft_type.name == "IRFFT" and lengths:
-        lengths = (*lengths[:-1], floordiv(lengths[-1], const(2)) + 1)
+        some = minimum(lengths[-1], ONE)  # of no elements, none are wanted
+        yield Cond(some * rows[-1], "==", some * (floordiv(lengths[-1], const(2)) + 1))
+        rows, lengths = rows[:-1], lengths[:-1]
     yield from same(rows, lengths)
 
 

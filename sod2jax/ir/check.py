@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from sod2jax.errors import Sod2Error
+from sod2jax.ir.check_accesses import accesses
 from sod2jax.ir.check_inplace import overlay_problems
-from sod2jax.ir.check_kernel import accesses, kernel_problems
+from sod2jax.ir.check_kernel import kernel_problems
 from sod2jax.ir.check_lives import Timeline, conflicts, life_problems
 from sod2jax.ir.check_steps import order_problems, step_problems
 from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, sym
@@ -283,6 +284,8 @@ def _sizes(p: Program, values: Values) -> Iterator[str]:
     for n, out in enumerate(p.outputs):
         source = p.inputs[out.forward].shape if out.forward is not None else p.slots[out.slot].shape
         yield from never(values(_elements(source)) != values(_elements(out.shape)), f"output {n} has not the size of its source")
+    loops = (step for step in walk(p.steps) if isinstance(step, Loop))
+    trips = {loop.counter: values(loop.length) for loop in loops if loop.counter is not None and loop.length is not None}
     for n, step in enumerate(walk(p.steps)):
         for a, b in step.swaps if isinstance(step, Loop) else ():
             sizes = p.slots[a].nbytes, p.slots[b].nbytes
@@ -299,7 +302,8 @@ def _sizes(p: Program, values: Values) -> Iterator[str]:
         room = {x.name: inside(x.extent) for x in kernel.locals}
         for slot, buffer in zip(step.slots, kernel.buffers, strict=True):
             room[buffer.name] = values(p.slots[slot].nbytes) // np.dtype(buffer.dtype).itemsize
-        for buffer, offset, at, runs in accesses(kernel, inside, np.random.default_rng(n)):
+        counters = {buffer.name: trips[s] for s, buffer in zip(step.slots, kernel.buffers, strict=True) if s in trips}
+        for buffer, offset, at, runs in accesses(kernel, inside, np.random.default_rng(n), counters):
             yield from never(
                 runs & ((at < 0) | (at >= room[buffer])),
                 f"step {n}: {kernel.name} accesses {buffer}[{offset}] outside of its buffer",

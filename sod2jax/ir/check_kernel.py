@@ -2,8 +2,6 @@
 
 * Names are scoped: a loop variable within its loop, a `Let` from its statement to the end of the block, an accumulator likewise.
 * Buffers are read and written as their access says: "w" is read only after it is written. Locals are used freely.
-* `accesses` draws random iterations of every loop nest and gives the offsets that unmasked loads and stores have there, so that
-  the Program checker can hold them against the sizes of buffers. What an `If`, a mask or an indirect index decides is left out.
 """
 
 from __future__ import annotations
@@ -200,60 +198,3 @@ def first_touch(kernel: Kernel, buffer: str) -> str | None:
 
 
 # -- random iterations
-
-
-def accesses(kernel: Kernel, sizes, rng: np.random.Generator) -> Iterator[tuple[str, Expr, np.ndarray, np.ndarray]]:
-    """(buffer, offset, its values, where the iteration exists) of every unmasked access, at one random iteration per sample.
-
-    `sizes` is a `check.Values` over the kernel's sizes; first and last iterations come often.
-    """
-
-    def draw(extent: np.ndarray) -> np.ndarray:
-        last = np.maximum(extent - 1, 0)
-        kind = rng.integers(0, 4, len(extent))
-        return np.where(kind == 0, 0, np.where(kind == 1, last, rng.integers(0, last + 1)))
-
-    def into(var: str, extent: Expr, values, runs, body):
-        trips = values(extent)
-        inner = type(values)({**values.sizes, var: draw(trips)}, values.count)
-        yield from block(body, inner, runs & (trips > 0))
-
-    def block(stmts, values, runs):
-        for s in stmts:
-            if isinstance(s, For):
-                if s.extent.free <= values.sizes.keys():
-                    yield from into(s.var, s.extent, values, runs, s.body)
-            elif isinstance(s, Store):
-                if s.where is None:
-                    yield from one(s.buffer, s.offset, values, runs)
-                yield from loads(s.value, values, runs)
-            elif isinstance(s, (Let, Update)):
-                yield from loads(s.value, values, runs)
-            elif isinstance(s, Gemm):
-                yield from products(s, values, runs)
-
-    def one(buffer, offset, values, runs):
-        if offset.free <= values.sizes.keys():
-            yield buffer, offset, values(offset), runs
-
-    def loads(v, values, runs):
-        if isinstance(v, Load):
-            if v.where is None:
-                yield from one(v.buffer, v.offset, values, runs)
-        elif isinstance(v, Op):
-            # A select guards what its cases read, in loops that cannot mask a load; reading is harmless only within the buffer.
-            for x in v.args:
-                yield from loads(x, values, runs)
-
-    def products(g: Gemm, values, runs):
-        if not (g.rows.free | g.k.free | g.columns.free | g.batch.free) <= values.sizes.keys():
-            return
-        some = runs & (values(g.rows) > 0) & (values(g.columns) > 0)
-        yield from one(g.c, g.c_offset, values, some)
-        yield from one(g.c, g.c_offset + (g.rows - 1) * g.ldc + g.columns - 1, values, some)
-        if g.offsets is None:
-            some = some & (values(g.k) > 0) & (values(g.batch) > 0)
-            yield from one(g.a, g.a_offset, values, some)
-            yield from one(g.a, g.a_offset + (g.rows - 1) * g.a_row + (g.k - 1) * g.a_col, values, some)
-
-    yield from into(kernel.var, kernel.extent, sizes, np.ones(sizes.count, bool), kernel.body)

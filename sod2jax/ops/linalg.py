@@ -21,6 +21,7 @@ from jax.extend.core import primitives as p
 from sod2jax import compat, state_compat
 from sod2jax.ir.program import Host
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
+from sod2jax.ops.index import BOOL, INT, clamped, within
 from sod2jax.recent import Recent
 
 PREFIXES = {np.dtype(np.float32): "s", np.dtype(np.float64): "d", np.dtype(np.complex64): "c", np.dtype(np.complex128): "z"}
@@ -295,17 +296,24 @@ library(p.triangular_solve_p, "triangular_solve", triangular_solve, (2, 2))
 
 
 def permutation(b, outs, pivots, *, permutation_size):
-    """Row swaps, done one after the other, as the order of rows that they leave."""
+    """Row swaps, done one after the other, as the order of rows that they leave.
+
+    Indices are JAX's: a negative one counts from the end, one out of bounds reads the nearest row and writes none.
+    """
     (out,) = outs
     *batch, size = out.shape
     with b.tasks(batch) as index:
         with b.loop(size) as i:
             out.store((*index, i), b.position(i, out.dtype))
         with b.loop(pivots.shape[-1]) as i:
-            j = b.index(pivots[(*index, i)])
-            first, second = out.load((*index, i)), out.load((*index, j))
+            j = b.convert(pivots[(*index, i)], INT)
+            from_end = b.op("add", j, b.position(size, INT), dtype=INT)
+            j = b.op("select", b.op("lt", j, b.const(0, INT), dtype=BOOL), from_end, j, dtype=INT)
+            nearest = clamped(b, j, INT, size - 1)
+            first, second = out.load((*index, i)), out.load((*index, nearest))
             out.store((*index, i), second)
-            out.store((*index, j), first)
+            with b.when(within(b, j, size - 1)):
+                out.store((*index, nearest), first)
 
 
 def cholesky_update(r, w):

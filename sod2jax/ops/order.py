@@ -19,8 +19,9 @@ from sod2jax.compat import ShapedArray
 from sod2jax.ir.dims import expr_of
 from sod2jax.ir.expr import const, minimum
 from sod2jax.ops._base import Dyn, ExternCall, Mapping, OpDef, defop
+from sod2jax.ops.index import clamped
 
-INT, INT32 = np.dtype(np.int64), np.dtype(np.int32)
+INT32 = np.dtype(np.int32)
 BLOCK, BLOCK_LENGTH = 16, 4096  # rows that are sorted together, and how long such ones are at most (`runtime/src/sort.cpp`)
 COMPARISONS = 16  # scalar operations per element of a row, roughly
 order_p = Primitive("sort_order")  # keys (the first one counts most) -> positions of the first `wanted` along `axis`
@@ -140,7 +141,7 @@ def same_rows(outs, ins, *, axis, **_):
 
 
 def take_in_order(b, out, index, x, order, *, axis):
-    at = b.index(b.convert(order[index], INT))
+    at = clamped(b, order[index], order.dtype, x.shape[axis] - 1)
     return x[(*index[:axis], at, *index[axis + 1 :])]
 
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sod2jax.ir.check import Values
-from sod2jax.ir.check_kernel import accesses, first_touch, kernel_problems
+from sod2jax.ir.check_kernel import first_touch, kernel_problems
 from sod2jax.ir.expr import const, sym
 from sod2jax.ir.loops import Buffer, Const, For, Gemm, If, Init, Kernel, Let, Load, Op, Ref, Store, Update
 
@@ -55,40 +54,6 @@ def test_gemm_names_its_buffers():
     assert not list(kernel_problems(kernel(product)))
     wrong_dtype = replace(product, dtype=np.dtype(np.float64))
     assert any("holds float32" in problem for problem in kernel_problems(kernel(wrong_dtype)))
-
-
-def drawn(kernel, **sizes):
-    count = 200
-    values = Values({name: np.full(count, size) for name, size in sizes.items()}, count)
-    return list(accesses(kernel, values, np.random.default_rng(0)))
-
-
-def test_drawn_iterations_reach_both_ends():
-    loop = For("j", const(5), (Store("out", I * 5 + J, Load("x", I, F32)),))
-    ((buffer, _, at, runs), (_, _, read, _)) = drawn(kernel(loop), n=7)
-    assert buffer == "out"
-    assert runs.all()
-    assert (at.min(), at.max()) == (0, 34)
-    assert (read.min(), read.max()) == (0, 6)
-
-
-def test_loops_without_iterations_access_nothing():
-    ((_, _, _, runs),) = drawn(kernel(For("j", N, (Store("out", J, ZERO),))), n=0)
-    assert not runs.any()
-
-
-def test_masked_and_indirect_accesses_are_left_out():
-    mask = Op("lt", (Load("x", I, F32), ZERO), np.dtype(bool))
-    assert not drawn(kernel(Let("at", Const(3, I64)), Store("out", sym("at"), ZERO)), n=4)
-    found = drawn(kernel(Store("out", I + 100, ZERO, where=mask), If(mask, (Store("out", I + 100, ZERO),))), n=4)
-    assert not found
-
-
-def test_a_gemm_reaches_its_last_row():
-    n, one, zero = const(4), const(1), const(0)
-    product = Gemm("out", zero, n, "x", zero, n, one, None, one, "x", zero, n, n, n, zero, F32)
-    reached = {(buffer, int(at[0])) for buffer, _, at, _ in drawn(kernel(product), n=4)}
-    assert reached == {("out", 0), ("out", 15), ("x", 0), ("x", 15)}
 
 
 def test_first_touch():

@@ -170,6 +170,13 @@ def test_agrees(agrees, fun, shapes, sizes, make):
     agrees(fun, shapes, sizes, make=make, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize("low", [0, -9, -30])
+def test_pivots_out_of_bounds(agrees, low):
+    """They are data: nothing is read or written outside of the permutation."""
+    fun = lambda p: lax.linalg.lu_pivots_to_permutation(p, 6)
+    agrees(fun, ["b, n"], [{"b": 40, "n": 6}, {"b": 2, "n": 1}], make=lambda rng, s: rng.integers(low, 30, s).astype(np.int32))
+
+
 @pytest.mark.parametrize(
     ("fun", "shapes", "make"),
     [

@@ -46,7 +46,7 @@ class Executable:
     def _plan(self, traced: Traced, options: Options) -> Program:
         disable, box = options.disable, traced.scope.box
         with self._timed("demand"):
-            demand(traced.closed_jaxpr.jaxpr, traced.scope)
+            demand(traced.closed_jaxpr.jaxpr, traced.live_jaxpr.jaxpr, traced.scope)
         with self._timed("rewrite"):
             simple = rewrite.run(traced.live_jaxpr, box)
             self.rewritten = separate(rewrite.islands(simple, traced.hints, options.islands))

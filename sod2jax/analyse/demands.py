@@ -16,9 +16,14 @@ from sod2jax.ir.program import Cond
 from sod2jax.ops import demands
 
 
-def demand(jaxpr: Jaxpr, scope: Scope) -> None:
-    """Guards for the eqns of `jaxpr` and of all jaxprs in it. ShapeError where the sizes at hand break a demand."""
-    _Walk(scope).enter(jaxpr)
+def demand(jaxpr: Jaxpr, live: Jaxpr, scope: Scope) -> None:
+    """Guards for the eqns of `jaxpr`, and of `live`, what its results need of it, and of all jaxprs in them.
+
+    ShapeError where the sizes at hand break a demand.
+    """
+    walk = _Walk(scope)
+    walk.enter(jaxpr)
+    walk.enter_live(live)
 
 
 class _Walk:
@@ -26,6 +31,7 @@ class _Walk:
         self.scope = scope
         self.met: set[Cond] = set()
         self.seen: dict[int, Jaxpr] = {}  # JAX shares the body of a function among its calls
+        self.live: dict[int, Jaxpr] = {}
 
     def enter(self, jaxpr: Jaxpr) -> None:
         if id(jaxpr) in self.seen:
@@ -43,6 +49,16 @@ class _Walk:
                 self.met.add(cond)
                 size = cond.lhs if cond.rhs.value is not None else cond.rhs
                 self.require(cond, eqn, f"the size {size} is used as {dtype}, which it does not fit into", OverflowError)
+
+    def enter_live(self, jaxpr: Jaxpr) -> None:
+        if id(jaxpr) in self.live:
+            return
+        self.live[id(jaxpr)] = jaxpr
+        for eqn in jaxpr.eqns:
+            for cond in demands.demanded_late(eqn):
+                self.require(cond, eqn)
+            for body in demands.bodies(eqn):
+                self.enter_live(body)
 
     def require(self, cond: Cond, eqn, message: str = "", kind: type[Exception] = ShapeError) -> None:
         if self.scope.box.decide(cond):

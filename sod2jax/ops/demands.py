@@ -2,6 +2,7 @@
 
 * `demanded(eqn)` gives the conditions that must hold wherever the eqn stands, whether or not it runs: JAX checks a branch that is
   never taken. Most hold by the way the trace came about; what cannot be proved becomes a guard (`analyse.demands`).
+* `demanded_late(eqn)` gives what only JAX's compiler looks at: of eqns that results need.
 * Of all eqns: no size of a result is negative. Of calls, loops and branches: inner jaxprs have the shapes that they are given.
 * A rule is `rule(outs, ins, **params)`, given tuples of shapes, and yields `Cond`s.
 """
@@ -41,6 +42,12 @@ def demanded(eqn: JaxprEqn, simplify: Callable[[Expr], Expr] = lambda size: size
         yield from _body(eqn.params[record.inner], ins, outs)
     if (rule := DEMANDS.get(eqn.primitive)) is not None:
         yield from rule(outs, ins, **eqn.params)
+
+
+def demanded_late(eqn: JaxprEqn) -> Conds:
+    """The conditions on sizes without which JAX's compiler refuses `eqn`, if a result needs it."""
+    if (rule := LATE.get(eqn.primitive)) is not None:
+        yield from rule(*(tuple(map(_shape, atoms)) for atoms in (eqn.outvars, eqn.invars)), **eqn.params)
 
 
 def _shape(atom) -> Shape:
@@ -243,13 +250,16 @@ def reduce(outs, ins, **_) -> Conds:
 def fft(outs, ins, *, fft_type, fft_lengths, **_) -> Conds:
     lengths = tuple(map(expr_of, fft_lengths))
     rows = ins[0][len(ins[0]) - len(lengths) :]
-    if fft_type.name == "RFFT" and lengths:
-        yield Cond(ONE, "<=", lengths[-1])
-    if fft_type.name == "IRFFT" and lengths:
-        some = minimum(lengths[-1], ONE)  # of no elements, none are wanted
-        yield Cond(some * rows[-1], "==", some * (floordiv(lengths[-1], const(2)) + 1))
-        rows, lengths = rows[:-1], lengths[:-1]
-    yield from same(rows, lengths)
+    yield from same(rows[:-1], lengths[:-1]) if fft_type.name == "IRFFT" else same(rows, lengths)
+
+
+def real_fft(outs, ins, *, fft_type, fft_lengths, **_) -> Conds:
+    if fft_type.name == "RFFT" and fft_lengths:
+        yield Cond(ONE, "<=", expr_of(fft_lengths[-1]))
+    if fft_type.name == "IRFFT" and fft_lengths:
+        length = expr_of(fft_lengths[-1])
+        some = minimum(length, ONE)  # for no elements, none are read
+        yield Cond(some * ins[0][-1], "==", some * (floordiv(length, const(2)) + 1))
 
 
 # -- linear algebra
@@ -315,3 +325,4 @@ DEMANDS: dict[object, Callable[..., Conds]] = {
     compat.primitive("lu_pivots_to_permutation"): lu_pivots_to_permutation,
     compat.primitive("cholesky_update"): cholesky_update,
 }
+LATE: dict[object, Callable[..., Conds]] = {p.fft_p: real_fft}

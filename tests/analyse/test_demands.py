@@ -13,7 +13,8 @@ from sod2jax.ir.dims import Scope
 def trace(f, hint):
     scope = Scope()
     n = scope.symbol("n", hint=hint)
-    demand(jax.jit(f).trace(jax.ShapeDtypeStruct((n, 4), np.float32)).jaxpr.jaxpr, scope)
+    jaxpr = jax.jit(f).trace(jax.ShapeDtypeStruct((n, 4), np.float32)).jaxpr.jaxpr
+    demand(jaxpr, jaxpr, scope)
     return scope
 
 

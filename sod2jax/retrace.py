@@ -114,7 +114,8 @@ def from_sizes(err: BaseException) -> bool:
     frames = list(traceback.walk_tb(err.__traceback__))
     innermost, instruction = frames[-1][0], _last(err).tb_lasti
     code = innermost.f_code
-    if isinstance(err, AttributeError) and (err.obj is not None or code.co_name == "__getattr__"):
+    plain = isinstance(err, AttributeError) and type(err.obj) in (int, float)  # NumPy's would be, in an array without sizes
+    if isinstance(err, AttributeError) and not plain and (err.obj is not None or code.co_name == "__getattr__"):
         return isinstance(err.obj, (Dim, SizeFloat))
     if owner(code.co_filename) == "user":
         return code.co_code[instruction] != _RAISE or not {"isinstance", "type"}.isdisjoint(code.co_names)

@@ -135,3 +135,16 @@ def test_a_function_of_jax_that_needs_a_number_is_named():
     f = sod2.jit(unrolled, shapes=("n",))
     with pytest.warns(StaticSizeWarning, match=r"n was fixed to 3 because `\[0\] \* x.shape\[0\]`"):
         np.testing.assert_array_equal(f(ones(3)), 3 * ones(3))
+
+
+def test_a_python_number_among_sizes_in_a_numpy_array():
+    """NumPy keeps sizes as objects, so the numbers beside them lack what NumPy's have: no size is the error's object."""
+
+    def fun(x):
+        bounds = np.sort(np.r_[0, 2, x.shape[0]])
+        return x.sum() * bounds[1].astype(np.float32)
+
+    f = sod2.jit(fun, shapes=("n",))
+    with pytest.warns(StaticSizeWarning):
+        assert f(ones(5)) == 10
+        assert f(ones(7)) == 14

@@ -147,4 +147,4 @@ def test_a_python_number_among_sizes_in_a_numpy_array():
     f = sod2.jit(fun, shapes=("n",))
     with pytest.warns(StaticSizeWarning):
         assert f(ones(5)) == 10
-        assert f(ones(7)) == 14
+    assert f(ones(7)) == 14

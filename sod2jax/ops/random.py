@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -13,13 +14,13 @@ from jax import lax
 from jax.extend.core import primitives as p
 
 from sod2jax import compat
-from sod2jax.errors import not_yet
 from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import const
+from sod2jax.ir.expr import const, maximum
 from sod2jax.ops._base import Dyn, Mapping, OpDef, defop
 from sod2jax.ops.composite import composite, inlined
 from sod2jax.ops.create import creates
 from sod2jax.ops.elementwise import ZERO, elementwise, select
+from sod2jax.ops.index import BOOL, INT
 from sod2jax.ops.scalar import Scalar
 
 U32, U64 = np.dtype(np.uint32), np.dtype(np.uint64)
@@ -89,13 +90,23 @@ def threefry_bits(key, state, number, *, dtype):
     return joined(*hashed) if words == 1 else lax.select(number % 2 == 0, *hashed).astype(dtype)
 
 
-def halved(shape):
-    """The axis along which the two words of threefry's blocks lie: the first of even size, else the longest."""
-    sizes = [size.value for size in shape]
-    if len(sizes) > 1 and None in sizes:
-        raise not_yet("rng_bit_generator by RNG_THREE_FRY with symbolic sizes", remedy="Use RNG_PHILOX, or jax.random.")
-    even = [axis for axis, size in enumerate(sizes) if size is None or size % 2 == 0]
-    return even[0] if even else sizes.index(max(sizes))
+def by_halved_axis(b, shape, number_along):
+    """`number_along(axis, blocks)` for the axis along which the two words of threefry's blocks lie.
+
+    It is the first of even size, else the first of the longest. Where sizes are symbolic, it is chosen when the kernel runs.
+    """
+    longest = functools.reduce(maximum, shape)
+    chosen = b.const(0, U64)
+    for is_zero in (lambda size: longest - size, lambda size: size % 2):
+        for axis, size in reversed(list(enumerate(shape))):
+            blocks = (*shape[:axis], (size + 1) // 2, *shape[axis + 1 :])
+            number, rest = b.position(number_along(axis, blocks), U64), b.simplify(is_zero(size))
+            if rest.value is None:
+                is_it = b.op("eq", b.position(rest, INT), b.const(0, INT), dtype=BOOL)
+                chosen = b.op("select", is_it, number, chosen, dtype=U64)
+            elif rest.value == 0:
+                chosen = number
+    return chosen
 
 
 def rng_bit_generator(b, out, index, key, *, shape, dtype, algorithm, **_):
@@ -103,8 +114,7 @@ def rng_bit_generator(b, out, index, key, *, shape, dtype, algorithm, **_):
     narrow, dtype, shape = key.dtype == U32, np.dtype(dtype), tuple(map(expr_of, shape))
     threefry = algorithm == lax.RandomAlgorithm.RNG_THREE_FRY
     words = 4 * (2 if threefry else 4) // max(dtype.itemsize, 4)
-    axis = halved(shape) if threefry and words == 2 and shape else None
-    blocks = shape if axis is None else (*shape[:axis], (shape[axis] + 1) // 2, *shape[axis + 1 :])
+    pairs = threefry and words == 2 and bool(shape)
 
     def state(i):
         if not narrow:
@@ -113,16 +123,19 @@ def rng_bit_generator(b, out, index, key, *, shape, dtype, algorithm, **_):
         return b.op("or", low, b.op("shift_left", high, b.const(32, U64), dtype=U64), dtype=U64)
 
     if out.number == 1:
-        if axis is None:
-            number = row_major(shape, index)
-        else:
-            number = 2 * row_major(blocks, (*index[:axis], index[axis] // 2, *index[axis + 1 :])) + index[axis] % 2
+
+        def along(axis, blocks):
+            return 2 * row_major(blocks, (*index[:axis], index[axis] // 2, *index[axis + 1 :])) + index[axis] % 2
+
+        number = by_halved_axis(b, shape, along) if pairs else b.position(row_major(shape, index), U64)
         bits = _threefry_bits if threefry else _philox_bits
-        return bits(b, state(0), state(1), b.position(number, U64), dtype=dtype)[0]
-    count = math.prod(blocks, start=const(1))
-    if not threefry:
-        count = (count + words - 1) // words
-    after = [state(0), b.op("add", state(1), b.position(count, U64), dtype=U64)]
+        return bits(b, state(0), state(1), number, dtype=dtype)[0]
+    if pairs:
+        count = by_halved_axis(b, shape, lambda _, blocks: math.prod(blocks, start=const(1)))
+    else:
+        count = math.prod(shape, start=const(1))
+        count = b.position(count if threefry else (count + words - 1) // words, U64)
+    after = [state(0), b.op("add", state(1), count, dtype=U64)]
     if narrow:
         after = [half(b, x, high) for x in after for high in (False, True)]
     return select(b, out, (), *map(Scalar, (b.position(index[0], np.dtype(np.int32)), *after)))

@@ -358,6 +358,7 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
     """
     symbolic = lambda x: isinstance(x, (size, number))
     of_axis = lambda x, axis: type(np.shape(x)[axis]) is size
+    from jax._src.image import scale
     from jax._src.lax.control_flow import loops
     from jax._src.numpy import fft, hijax, lax_numpy, polynomial
     from jax._src.scipy import signal
@@ -383,6 +384,9 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
         module.operator = SimpleNamespace(**{**vars(operator), "index": index})
     for module in (lax_numpy, polynomial, signal, hijax):
         module.len = length
+    # Scales of images: an int stays an int there, and its division by 0 is an error.
+    as_value = lambda d: d if type(d) is size else _core.dimension_as_value(d)
+    scale.core = SimpleNamespace(**{**vars(_core), "dimension_as_value": as_value})
 
     def replaces(module, name, applies, function):
         original = getattr(module, name)
@@ -397,8 +401,6 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
         *(loops, "_infer_scan_length", lambda *args: type(args[-1]) is size),
         lambda _, xs, *rest: instead["scan_length"](rest[-1], [x.shape[0] for x in xs]),
     )
-    # An int stays an int there, and its division by 0 is an error.
-    replaces(*(_core, "dimension_as_value", lambda d: type(d) is size), lambda _, d: d)
     # With ints alone, JAX knows what to do.
     replaces(
         *(lax_numpy, "_arange", lambda *args, **kwargs: _floats_and_sizes((*args, *kwargs.values()), size, number)),

@@ -43,6 +43,7 @@ ONCE = {
     "correlate": (lambda x, w: jnp.correlate(x, w, mode="full"), ("n", "m"), PAIRS),
     "polynomials": (lambda x: jnp.polymul(x, x) + jnp.polyint(x).sum() + jnp.polyder(x).sum(), "n", rows(6, 9, 12, 5)),
     "polyfit": (lambda x: jnp.polyfit(x, x * x, 1), "n", rows(6, 9, 12, 5)),
+    "tril by a size": (lambda x: jnp.tril(x, x.shape[0] - 3), "n, n", [(matrix(n, n),) for n in (6, 9, 1)]),
     "diagflat": (lambda x: jnp.diagflat(x, 1), "n", N),
     "fill_diagonal": (lambda x: jnp.fill_diagonal(x, 1.0, inplace=False), "n, n", [(matrix(n, n),) for n in (6, 9, 1)]),
     "diag_indices": (lambda x: x[jnp.diag_indices(x.shape[0])], "n, n", [(matrix(n, n),) for n in (6, 9, 1)]),
@@ -157,3 +158,10 @@ def test_jaxs_functions_are_as_they_were_for_numbers():
     assert jnp.squeeze(jnp.ones((1, 3))).shape == (3,)
     with pytest.raises(TypeError):
         lax.associative_scan(1, jnp.ones(3))
+
+
+def test_an_image_without_pixels_is_jaxs_error():
+    f = sod2.jit(lambda x: jax.image.resize(x, (6, 4), "linear"), shapes=("n, m",))
+    assert f(np.ones((9, 5), np.float32)).shape == (6, 4)
+    with pytest.raises(ZeroDivisionError):
+        f(np.ones((0, 5), np.float32))

@@ -76,6 +76,7 @@ SITES = {
     "jax/_src/numpy/indexing.py:_take": Site(
         "an empty axis fails at the next question, whether a slice of 1 fits; without indices nothing is taken", empty=True
     ),
+    "jax/_src/numpy/lax_numpy.py:diag_indices_from": Site("sizes that differ are an error", hashes=True),
     "jax/_src/numpy/sorting.py:lexsort": Site("shapes that differ are an error", hashes=True),
     "jax/_src/numpy/indexing.py:take_along_axis": Site(_ONE_GIVES_WAY, one=True),
     "jax/_src/numpy/tensor_contractions.py:matmul": Site(_ONE_GIVES_WAY, one=True),

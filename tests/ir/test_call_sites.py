@@ -180,6 +180,7 @@ PROGRAMS = {
     "broadcast_batcher": (lambda x: jax.vmap(jnp.add, (0, 1))(x, jnp.ones((10, x.shape[0]))), ("n, 10",), ROWS),
     "_infer_scan_length": (lambda x, y: lax.scan(lambda c, r: (c + r[0] * r[1], c), 0.0, (x, y)), ("n", "n"), ROWS),
     "_broadcast_in_dim_shape_rule": (lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], 4)), ("n",), ROWS),
+    "diag_indices_from": (lambda x: jnp.diag_indices_from(x)[1], ("n, n",), ROWS),
     "lexsort": (lambda x, y: jnp.lexsort((x, y)), ("n", "n"), ROWS),
     "_stack_shape_rule": (lambda x, y: jnp.stack([x, y]), ("n", "n"), ROWS),
     "_try_broadcast_shapes": (lambda x, y: x * y + x[:1] * y, ("n, 4", "n, 4"), (5, 1, 4)),

@@ -59,7 +59,7 @@ def _page(outcomes: list[dict]) -> Iterator[str]:
 
 def _row(name: str, found: list[dict]) -> str:
     refused = all(o["status"] == "refused" for o in found)
-    wrong = [o for o in found if o["status"] in ("wrong", "bad")]
+    wrong = [o for o in found if o["status"] == "wrong"]
     right = "refused by `jax.jit`, too" if refused else "yes" if not wrong else f"**no**: {_cell(wrong[0]['problems'][0])}"
     most = max(found, key=lambda o: (o["static"], o["compiles"]))
     reason = ""

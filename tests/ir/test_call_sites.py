@@ -4,6 +4,7 @@ import functools
 import itertools
 import sys
 import textwrap
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -250,6 +251,12 @@ def place_at(frame) -> str:
 
 def test_every_call_site_has_a_program():
     assert sorted(map(key_of, PROGRAMS)) == sorted(SITES)
+
+
+def test_every_call_site_is_on_the_page_about_soundness():
+    page = (Path(__file__).parents[2] / "docs" / "soundness.md").read_text()
+    functions = {key: key.rpartition(":")[2].replace(".__init__", "").rpartition(".")[2] for key in SITES}
+    assert not [key for key, name in functions.items() if f"`{name}`" not in page]
 
 
 def test_a_frame_that_calls_no_memo():

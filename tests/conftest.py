@@ -93,3 +93,11 @@ def agrees():
         return compiled
 
     return compare
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """JAX keeps what it compiled for the oracles as long as their functions live, which is as long as the test files: gigabytes."""
+    if nextitem is None or nextitem.path != item.path:
+        import jax
+
+        jax.clear_caches()

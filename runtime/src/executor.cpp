@@ -52,9 +52,10 @@ sod2_status grow(const Executable &e, const sod2_plan &plan, int threads, Contex
   if (!context->arena.reserve(static_cast<size_t>(info.arena_bytes)))
     return no_memory("the arena", info.arena_bytes, image.texts[static_cast<size_t>(image.arena)],
                      error);
-  size_t scratch = rounded(info.scratch_bytes) * static_cast<size_t>(threads);
-  if (!context->scratch.reserve(scratch))
-    return no_memory("the scratch of the threads", static_cast<int64_t>(scratch), nullptr, error);
+  size_t scratch;
+  if (__builtin_mul_overflow(rounded(info.scratch_bytes), static_cast<size_t>(threads), &scratch) ||
+      !context->scratch.reserve(scratch))
+    return no_memory("the scratch of a thread", info.scratch_bytes, nullptr, error);
   return SOD2_OK;
 }
 

@@ -96,7 +96,7 @@ def agrees():
 
 
 def pytest_runtest_teardown(item, nextitem):
-    """JAX keeps what it compiled for the oracles as long as their functions live, which is as long as the test files: gigabytes."""
+    """JAX keeps what it compiled for the oracles as long as their functions live, as long as the test files: gigabytes."""
     if nextitem is None or nextitem.path != item.path:
         import jax
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from sod2jax import binding, rewrite, state_compat
@@ -27,6 +30,7 @@ _BUGS = (LookupError, AttributeError, AssertionError, StopIteration)
 # Exceptions of a stage that are mistakes of sod2jax: any, where no function of JAX's runs that refuses something by its own.
 _INTERNAL = {"demand": _BUGS, "rewrite": _BUGS, "check": ()}
 
+FRAMES = 10_000  # of Python, at most, while compiling
 SAMPLES = (64, 256)  # sizes that the arena is planned for where a call gave none
 
 
@@ -116,10 +120,32 @@ class Executable:
 
 def compile(traced: Traced, options: Options) -> Executable:
     """Machine code for `traced`, at every size that its guards allow. Raises UnsupportedError before anything is lowered."""
-    with state_compat.compiling(traced.x64), state_compat.symbolic_traces:
+    with state_compat.compiling(traced.x64), state_compat.symbolic_traces, _deep_recursion():
         executable = Executable(traced, options)
     traced.scope.box.forget()  # a version keeps its scope for the sake of its guards
     return executable
+
+
+_compiling = Counter()  # "now": compilations under way, "limit": Python's limit before the first of them
+_lock = threading.Lock()
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Room for programs whose branches and loops stand deep within each other: every pass takes some frames per level."""
+    with _lock:
+        if not _compiling["now"]:
+            _compiling["limit"] = sys.getrecursionlimit()
+            sys.setrecursionlimit(max(_compiling["limit"], FRAMES))
+        _compiling["now"] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _compiling["now"] -= 1
+            if not _compiling["now"]:
+                with suppress(RecursionError):  # the caller is deeper than that
+                    sys.setrecursionlimit(_compiling["limit"])
 
 
 def parameters(traced: Traced) -> frozenset[int]:

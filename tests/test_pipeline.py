@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.extend.core import Primitive
 
 import sod2jax as sod2
@@ -118,3 +119,13 @@ def test_what_a_stage_should_not_raise(monkeypatch, stage, broken):
     with pytest.raises(sod2.errors.InternalError, match=f"failed to compile doubled.*{stage}.*KeyError.*report") as caught:
         sod2.jit(doubled)(np.ones(3, np.float32))
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_branches_a_hundred_deep():
+    def nested(depth):
+        return lambda x: lax.cond(x.sum() > depth, nested(depth - 1), lambda x: x + 1, x) if depth else x * 2
+
+    limit = sys.getrecursionlimit()
+    x = jnp.full(4, 40.0)
+    np.testing.assert_array_equal(sod2.jit(nested(100))(x), jax.jit(nested(100))(x))
+    assert sys.getrecursionlimit() == limit

@@ -23,8 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("SOD2_CHECK", "1")  # every stage checks what it is given
-# JAX's programs are the oracles; XLA compiles them in a hurry, which saves a third of the time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")  # of JAX's programs, which are the oracles: run once
 
 import hypothesis  # noqa: E402  (after the environment is set: hypothesis plugins may import JAX)
 

@@ -43,6 +43,8 @@ FUNCTIONS: dict[str, Function] = {
     "sub": Function(operator.sub, np.subtract, (1, -1)),
     "mul": Function(operator.mul, np.multiply, (1, 1)),
     "div": Function(operator.truediv, np.true_divide, (1, -1)),
+    "floordiv": Function(operator.floordiv, np.floor_divide, (1, -1)),
+    "mod": Function(operator.mod, np.remainder, (0, 0)),
     "pow": Function(_power, np.power, (0, 0)),
     "neg": Function(operator.neg, np.negative, (-1,)),
     "abs": Function(abs, np.absolute, (1,)),
@@ -64,7 +66,8 @@ FUNCTIONS: dict[str, Function] = {
     "ceil": Function(lambda x: float(math.ceil(x)), np.ceil, (1,)),
     "round_even": Function(lambda x: float(round(x)), np.rint, (1,)),
 }
-OF_NUMPY = {f.numpy: name for name, f in FUNCTIONS.items()} | {np.divide: "div", np.float_power: "pow"}
+_OF_DIMS = ("floordiv", "mod")  # a Dim and a SizeFloat have operators for these
+OF_NUMPY = {f.numpy: name for name, f in FUNCTIONS.items() if name not in _OF_DIMS} | {np.divide: "div", np.float_power: "pow"}
 
 
 def evaluate(code: Code, sizes: Mapping[str, int], wide: bool = False) -> float:
@@ -119,7 +122,7 @@ def at_size(code: Code, n: int) -> Code:
     raise AssertionError(code)
 
 
-_SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
+_SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 
 
 def text(code: Code) -> str:
@@ -150,7 +153,7 @@ def growth(code: Code) -> int:
             return 0 if growth(base) == _CONSTANT or not is_positive(base) else growth(base) * ((y > 0) - (y < 0))
         case ("pow", ("number", x), power):
             return growth(power) * ((x > 1) - (x < 1)) if x > 0 else 0
-        case ("mul" | "div" as name, a, b):
+        case ("mul" | "div" | "floordiv" as name, a, b):
             left, right = growth(a), growth(b) * (1 if name == "mul" or growth(b) == _CONSTANT else -1)
             if right == _CONSTANT:
                 return left * ((b[1] > 0) - (b[1] < 0)) if b[0] == "number" else 0

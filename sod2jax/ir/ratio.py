@@ -51,13 +51,17 @@ _DENOMINATORS = 1000  # of fractions that a decimal constant may stand for
 
 @dataclass(frozen=True)
 class Exact:
-    """`numerator / denominator`, the denominator positive. `below`, `above`: Python's float may be on this side of an integer
-    where the quotient is that integer."""
+    """`numerator / denominator`, the denominator positive.
+
+    `below`, `above`: Python's float may be on this side of an integer where the quotient is that integer. `once`: it is the
+    quotient rounded once, so that two such floats compare as the quotients do.
+    """
 
     numerator: Expr
     denominator: Expr
     below: bool = False
     above: bool = False
+    once: bool = False
 
 
 class SizeFloat:
@@ -142,16 +146,22 @@ class SizeFloat:
         return binary("pow", other, self)
 
     def __floordiv__(self, other):
-        quotient = binary("div", self, other)
-        return quotient if quotient is NotImplemented else quotient._integral("floor")
+        return _floordiv(self, other)
 
     def __rfloordiv__(self, other):
-        quotient = binary("div", other, self)
-        return quotient if quotient is NotImplemented else quotient._integral("floor")
+        return _floordiv(other, self)
 
     def __mod__(self, other):
-        quotient = self // other
-        return quotient if quotient is NotImplemented else self - other * quotient
+        return _mod(self, other)
+
+    def __rmod__(self, other):
+        return _mod(other, self)
+
+    def __divmod__(self, other):
+        return _floordiv(self, other), _mod(self, other)
+
+    def __rdivmod__(self, other):
+        return _floordiv(other, self), _mod(other, self)
 
     def __neg__(self):
         return unary("neg", self)
@@ -202,7 +212,7 @@ class SizeFloat:
     def _integral(self, how: str) -> SizeFloat:
         """The float that is the floor, ceiling or rounding of this one."""
         value = self._integer(how)
-        return type(self)((how, self.code), self.scope, Exact(value, const(1)))
+        return type(self)((how, self.code), self.scope, Exact(value, const(1), once=True))
 
     def _integer(self, how: str) -> Expr:
         exact = self.exact
@@ -260,8 +270,8 @@ class SizeFloat:
         if isinstance(other, float) and not math.isfinite(other):
             return op != "==" and other > 0
         right = _exact(other)
-        if self.exact is not None and right is not None and not _inexact(self.exact, right):  # denominators are positive
-            a, b = self.exact.numerator * right.denominator, right.numerator * self.exact.denominator
+        if self.exact is not None and right is not None and _compare_as_quotients(self.exact, right):
+            a, b = self.exact.numerator * right.denominator, right.numerator * self.exact.denominator  # those are positive
             return self.scope.ask(Cond(a, op, b))
         if right is None or right.denominator.value is None or right.numerator.value is None:
             self, other = binary("sub", self, other), 0.0
@@ -335,7 +345,7 @@ def as_float(x) -> SizeFloat:
     """A size as the float that Python makes of it."""
     if isinstance(x, SizeFloat):
         return x
-    return SizeFloat(("size", x.expr), x.scope, Exact(x.expr, const(1)))
+    return SizeFloat(("size", x.expr), x.scope, Exact(x.expr, const(1), once=True))
 
 
 def _exact(x) -> Exact | None:
@@ -343,21 +353,21 @@ def _exact(x) -> Exact | None:
     if isinstance(x, SizeFloat):
         return x.exact
     if (e := size_of(x)) is not None:
-        return Exact(e, const(1))
+        return Exact(e, const(1), once=True)
     if isinstance(x, (int, np.integer)):
-        return Exact(const(int(x)), const(1))
+        return Exact(const(int(x)), const(1), once=True)
     if not math.isfinite(x):
         return None
     fraction = Fraction(float(x))
     if fraction.denominator <= 2**20 and abs(fraction.numerator) <= 2**32:
-        return Exact(const(fraction.numerator), const(fraction.denominator))
+        return Exact(const(fraction.numerator), const(fraction.denominator), once=True)
     near = fraction.limit_denominator(_DENOMINATORS)
     if near <= 0 or float(near) != float(x) or near.numerator > 2**20:
         return None
     # The float of a product with an integer is on this side of an integer only if the constant is by more than a quarter
     # of the last digit.
     far = abs(fraction - near) / near > Fraction(1, 2**54)
-    return Exact(const(near.numerator), const(near.denominator), far and fraction < near, far and fraction > near)
+    return Exact(const(near.numerator), const(near.denominator), far and fraction < near, far and fraction > near, once=True)
 
 
 def _inexact(*numbers: Exact) -> bool:
@@ -370,9 +380,16 @@ def _binary_fraction(x: Exact) -> bool:
     return d is not None and d & (d - 1) == 0 and not _inexact(x)
 
 
-def _reduced(numerator: Expr, denominator: Expr, below: bool = False, above: bool = False) -> Exact:
+def _compare_as_quotients(a: Exact, b: Exact) -> bool:
+    """Whether two floats compare as their quotients do: one is an integer, or both are rounded once."""
+    return not _inexact(a, b) and (1 in (a.denominator.value, b.denominator.value) or (a.once and b.once))
+
+
+def _reduced(numerator: Expr, denominator: Expr, below: bool = False, above: bool = False, once: bool = False) -> Exact:
     quotient = exact_quotient(numerator, denominator)
-    return Exact(numerator, denominator, below, above) if quotient is None else Exact(quotient, const(1), below, above)
+    if quotient is not None:
+        numerator, denominator = quotient, const(1)
+    return Exact(numerator, denominator, below, above, once)
 
 
 def _combined(name: str, a: Exact, b: Exact, scope) -> Exact | None:
@@ -381,14 +398,19 @@ def _combined(name: str, a: Exact, b: Exact, scope) -> Exact | None:
         if name == "sub":
             b = _negated(b)
         numerator = a.numerator * b.denominator + b.numerator * a.denominator
-        both = a.denominator.value != 1 and b.denominator.value != 1 and not (_binary_fraction(a) and _binary_fraction(b))
-        return _reduced(numerator, a.denominator * b.denominator, a.below or b.below or both, a.above or b.above or both)
+        held = _binary_fraction(a) and _binary_fraction(b)
+        both = a.denominator.value != 1 and b.denominator.value != 1 and not held
+        return _reduced(numerator, a.denominator * b.denominator, a.below or b.below or both, a.above or b.above or both, held)
     if name == "div":
         low = scope.box.lower(b.numerator)
         if low is None or low < 1 or (b.numerator.value is None and not (_binary_fraction(a) and b.denominator.value == 1)):
             return None
-        vague = _inexact(a, b)
-        return _reduced(a.numerator * b.denominator, a.denominator * b.numerator, vague, vague)
+        held = _binary_fraction(a) and _binary_fraction(b)
+        quotient = a.numerator * b.denominator, a.denominator * b.numerator
+        if b.denominator.value == 1 and _is_power_of_two(b.numerator):
+            return _reduced(*quotient, a.below, a.above, a.once)
+        vague = not _binary_fraction(a) or _inexact(b)  # rounded twice
+        return _reduced(*quotient, vague, vague, held)
     if name == "mul":
         product = a.numerator * b.numerator, a.denominator * b.denominator
         for x, y in ((a, b), (b, a)):
@@ -396,14 +418,15 @@ def _combined(name: str, a: Exact, b: Exact, scope) -> Exact | None:
             is_constant = y.numerator.value is not None and y.denominator.value is not None
             if (is_integer and is_constant) or (_binary_fraction(y) and _is_power_of_two(y.numerator)):
                 kept = y if is_integer and is_constant else x
-                return _reduced(*product, kept.below, kept.above)
+                once = (_binary_fraction(x) and _binary_fraction(y)) or (kept is x and x.once)
+                return _reduced(*product, kept.below, kept.above, once)
         vague = not (_binary_fraction(a) and _binary_fraction(b))
-        return _reduced(*product, vague, vague)
+        return _reduced(*product, vague, vague, not vague)
     return None
 
 
 def _negated(x: Exact) -> Exact:
-    return Exact(-x.numerator, x.denominator, x.above, x.below)
+    return Exact(-x.numerator, x.denominator, x.above, x.below, x.once)
 
 
 def _is_power_of_two(e: Expr) -> bool:
@@ -438,9 +461,31 @@ def binary(name: str, a, b, wide: bool = False):
     return (SizeFloat64 if wide else SizeFloat)((name, _code(a), _code(b)), scope, exact)
 
 
+def _held(x) -> bool:
+    """Whether a number is one that a float holds as it is."""
+    exact = _exact(x) if isinstance(x, (SizeFloat, int, float, np.integer)) or size_of(x) is not None else None
+    return exact is not None and _binary_fraction(exact)
+
+
+def _floordiv(a, b):
+    """Python's `//`, which is the floor of the true quotient, not of the rounded one: `5 // .1` is 49."""
+    if not (_held(a) and _held(b)):
+        return binary("floordiv", a, b)
+    quotient = binary("div", a, b)
+    return quotient if quotient is NotImplemented else quotient._integral("floor")
+
+
+def _mod(a, b):
+    """Python's `%`, which has the sign of `b`."""
+    if not (_held(a) and _held(b)):
+        return binary("mod", a, b)
+    quotient = _floordiv(a, b)
+    return quotient if quotient is NotImplemented else binary("sub", a, binary("mul", b, quotient))
+
+
 def _check(name: str, a, b, scope) -> None:
     """Python's errors of division and powers, which are questions about the sizes."""
-    if name == "div" and _asks(b, "==", scope):
+    if name in ("div", "floordiv", "mod") and _asks(b, "==", scope):
         raise ZeroDivisionError("division by zero")
     if name == "pow" and isinstance(b, (int, float, np.integer)):
         if b < 0 and _asks(a, "==", scope):

@@ -26,7 +26,7 @@ def dim_as_value(b, out, index, *, dim, **_):
     return b.convert(b.position(expr_of(dim), np.dtype(np.int64)), out.dtype)
 
 
-F64 = np.dtype(np.float64)
+BOOL, F64 = np.dtype(bool), np.dtype(np.float64)
 
 
 def size_float(b, out, index, *, code, wide, **sizes):
@@ -41,11 +41,26 @@ def size_float(b, out, index, *, code, wide, **sizes):
             case ("log2" | "log10" as name, x):
                 base = b.const(math.log(2 if name == "log2" else 10), F64)
                 return b.op("div", b.op("log", value(x), dtype=F64), base, dtype=F64)
+            case ("floordiv" | "mod" as name, x, y):
+                return divided(b, value(x), value(y))[name == "mod"]
             case (name, *args):
                 return b.op(name, *map(value, args), dtype=F64)
         raise AssertionError(code)
 
     return b.convert(value(code), out.dtype)
+
+
+def divided(b, x, y):
+    """Python's `divmod` of floats: the remainder is exact and has the sign of y; the quotient is the floor of the true one."""
+    op = lambda name, *args: b.op(name, *args, dtype=BOOL if name in ("lt", "gt", "ne", "and", "xor") else F64)
+    zero, half, one = (b.const(v, F64) for v in (0.0, 0.5, 1.0))
+    rest = op("rem", x, y)
+    turn = op("and", op("ne", rest, zero), op("xor", op("lt", rest, zero), op("lt", y, zero)))
+    quotient = op("div", op("sub", x, rest), y)
+    rest, quotient = op("select", turn, op("add", rest, y), rest), op("select", turn, op("sub", quotient, one), quotient)
+    floor = op("floor", quotient)
+    above = op("gt", op("sub", quotient, floor), half)
+    return op("select", above, op("add", floor, one), floor), rest
 
 
 def empty(b, out, index, **_):

@@ -1,6 +1,7 @@
 """Floats made of sizes: against JAX with Python's floats, at many sizes, and their integers against Python's."""
 
 import math
+import random
 
 import jax
 import jax.numpy as jnp
@@ -158,3 +159,30 @@ def test_kinds_and_texts():
         1 / at(0)[1]
     with pytest.raises(TypeError):
         n / "2"
+
+
+CONSTANTS = (0.1, 0.2, 0.3, 0.7, 1.1, 0.25, 0.5, 3.0, 10, 2, 7, 1e-3, 0.15, 1 / 3)
+DECIDED = ("{} == {c}", "{} < {c}", "{} >= {c}", "int({})", "math.ceil({})", "{}", "{c} in ({}, {c} / 3)", "max({}, {c}) == {c}")
+
+
+def drawn_float(rng, depth=2) -> str:
+    if not depth or rng.random() < 0.35:
+        return rng.choice(("n", "n", "n * 3", "(n + 1)"))
+    operator = rng.choice(("*", "/", "//", "%", "+", "-"))
+    if rng.random() < 0.15:
+        return f"({rng.choice(CONSTANTS)} {operator} (n + 1))"
+    return f"({drawn_float(rng, depth - 1)} {operator} {rng.choice(CONSTANTS)})"
+
+
+@pytest.mark.filterwarnings("ignore::sod2jax.errors.StaticSizeWarning")
+def test_floats_of_sizes_are_pythons(pytestconfig):
+    """Random formulas, used as a value, an integer and in comparisons: `n // .1` and `n * .1 == .3` show what rounds twice."""
+    rng = random.Random(pytestconfig.getoption("--seed"))
+    known = ["n // .1", "n % .1", "int(n // .2)", "(n / 2) // .1", "n * .1 == .3", "n * .1 in (.3, .7)", "int((n * .3) / .2)"]
+    drawn = [rng.choice(DECIDED).format(drawn_float(rng), c=rng.choice(CONSTANTS)) for _ in range(60)]
+    for formula in [*known, *drawn]:
+        fun = eval(compile(f"lambda n, x: x * 0 + ({formula})", "model.py", "eval"), {"math": math})
+        compiled = sod2.jit(lambda x, fun=fun: fun(x.shape[0], x.sum()), shapes=("n",))
+        for n in (3, 24, *rng.sample(range(1, 41), 4)):
+            found, wanted = compiled(np.zeros(n, np.float32)), fun(n, np.float32(0))
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6, err_msg=f"{formula} at {n}")

@@ -360,7 +360,7 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
     of_axis = lambda x, axis: type(np.shape(x)[axis]) is size
     from jax._src.image import scale
     from jax._src.lax.control_flow import loops
-    from jax._src.numpy import fft, hijax, lax_numpy, polynomial
+    from jax._src.numpy import einsum, fft, hijax, lax_numpy, polynomial
     from jax._src.scipy import signal
 
     # What only wants to be sure that it is no tracer: the lengths of windows, of indices, of spaces, of samples.
@@ -400,6 +400,11 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
     replaces(
         *(loops, "_infer_scan_length", lambda *args: type(args[-1]) is size),
         lambda _, xs, *rest: instead["scan_length"](rest[-1], [x.shape[0] for x in xs]),
+    )
+    einsum._poly_einsum_handlers[size] = functools.partial(instead["contract_path"], einsum._default_poly_einsum_handler)
+    replaces(
+        *(_core, "divide_shape_sizes", lambda *shapes: any(type(d) is size for shape in shapes for d in shape)),
+        instead["divide_shapes"],
     )
     # With ints alone, JAX knows what to do.
     replaces(

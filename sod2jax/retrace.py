@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TypeVar
 
 from sod2jax import compat
+from sod2jax.errors import ShapeError
 from sod2jax.ir.call_sites import owner
 from sod2jax.ir.dims import Dim, Scope, UndecidedDimension
 from sod2jax.ir.expr import Expr, sym
@@ -111,6 +112,8 @@ def from_sizes(err: BaseException) -> bool:
     """
     if any(isinstance(e, (SizeNeeded, SimplerWithoutZero, UndecidedDimension)) for e in _chain(err)):
         return True
+    if isinstance(err, ShapeError):  # the sizes at hand are wrong
+        return False
     frames = list(traceback.walk_tb(err.__traceback__))
     innermost, instruction = frames[-1][0], _last(err).tb_lasti
     code = innermost.f_code

@@ -18,7 +18,9 @@ import numpy as np
 from jax import lax
 
 from sod2jax import compat
-from sod2jax.ir.dims import Dim
+from sod2jax.errors import ShapeError
+from sod2jax.ir.dims import Dim, UndecidedDimension
+from sod2jax.ir.fixed import SizeNeeded
 from sod2jax.ir.ratio import SizeFloat, SizeFloat64
 
 
@@ -94,6 +96,27 @@ def associative_scan(fn, elems, reverse: bool, axis: int):
     return jax.tree.unflatten(tree, [lax.concatenate(pair, axis) for pair in parts])
 
 
+def contract_path(default, *operands, **kwargs):
+    """JAX's plan of an einsum, which puts numbers in the place of sizes, and so takes any two for different ones."""
+    try:
+        return default(*operands, **kwargs)
+    except ValueError as error:
+        size = next(d for x in operands if not isinstance(x, str) for d in np.shape(x) if isinstance(d, Dim))
+        size.scope.refused.append(SizeNeeded(size.expr, "a size beside another", size.scope.place()))
+        raise size.scope.refused[-1] from error
+
+
+def divide_shapes(default, whole, parts):
+    """What -1 stands for in a reshape. ShapeError, a TypeError like JAX's for numbers, where the sizes at hand leave a rest."""
+    try:
+        return default(whole, parts)
+    except jax.errors.InconclusiveDimensionOperation as error:
+        if isinstance(error, UndecidedDimension):
+            raise
+        now = ", ".join(f"{d} = {d.scope.hint(d.expr)}" for d in {*whole, *parts} if isinstance(d, Dim))
+        raise ShapeError(f"cannot reshape an array of shape {whole} into {parts} where {now}: its size is no multiple") from None
+
+
 def squeeze_axes(shape) -> tuple[int, ...]:
     """The axes that `jnp.squeeze` removes, which is a question about each size."""
     return tuple(i for i, size in enumerate(shape) if size == 1)
@@ -117,5 +140,7 @@ def install() -> None:
         shuffle=shuffle,
         associative_scan=associative_scan,
         squeeze_axes=squeeze_axes,
+        contract_path=contract_path,
+        divide_shapes=divide_shapes,
         scan_length=scan_length,
     )

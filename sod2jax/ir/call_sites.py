@@ -41,6 +41,11 @@ class Site:
     hashes: bool = False
     refusal: bool = False
 
+    @property
+    def raises(self) -> bool:
+        """Whether a "no" may lead to an error: where a size of 1 gives way to another, sizes that differ otherwise are one."""
+        return self.one and not self.equal
+
 
 _SAVES_EQNS = Site("a yes only leaves out eqns that change nothing", empty=True, one=True, equal=True)
 _NOTHING = "a yes only leaves out eqns whose results have no elements"
@@ -158,6 +163,62 @@ def user_line(frame) -> str:
     while frame is not None and owner(frame.f_code.co_filename) != "user":
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})" if frame is not None else "an unknown line"
+
+
+# -- who catches errors
+
+
+def may_be_caught(frame) -> bool:
+    """Whether an error that is raised now may be caught by the function that is traced, or by one that it called.
+
+    Then what JAX was told on the ground that it raises an error otherwise is not enough: the program goes on.
+    """
+    caught = False
+    while frame is not None:
+        who = owner(frame.f_code.co_filename)
+        if who == "sod2" and frame.f_code.co_filename.endswith(_OUTSIDE):
+            return caught
+        caught = caught or (who == "user" and any(a <= frame.f_lasti < b for a, b in _guarded(frame.f_code)))
+        frame = frame.f_back
+    return False  # no trace of ours
+
+
+_OUTSIDE = tuple(os.path.join("sod2jax", name) for name in ("trace.py", "pipeline.py"))  # whose frames stand around a function
+_SWALLOWING = {"suppress", "raises", "assertRaises", "assertRaisesRegex"}  # context managers that catch
+
+
+@functools.lru_cache(maxsize=4096)
+def _guarded(code: types.CodeType) -> tuple[tuple[int, int], ...]:
+    """The ranges of instructions whose errors the code catches, by `except` or by a context manager that is known to."""
+    instructions = list(dis.get_instructions(code))
+    position = {i.offset: k for k, i in enumerate(instructions)}
+    swallows = not _SWALLOWING.isdisjoint(code.co_names)
+
+    def catches(target: int) -> bool:
+        names = [i.opname for i in instructions[position[target] : position[target] + 12] if i.opname != "CACHE"]
+        if names[:2] == ["PUSH_EXC_INFO", "POP_TOP"] or (names[:2] == ["PUSH_EXC_INFO", "WITH_EXCEPT_START"] and swallows):
+            return True
+        if any(name in ("CHECK_EXC_MATCH", "CHECK_EG_MATCH") for name in names):
+            return True
+        return any(start <= target < stop and catches(outer) for start, stop, outer in table if outer > target)  # raised again
+
+    table = _exception_table(code.co_exceptiontable)
+    return tuple((start, stop) for start, stop, target in table if catches(target))
+
+
+def _exception_table(table: bytes) -> list[tuple[int, int, int]]:
+    """(start, stop, handler), in bytes of the code, of each entry: CPython's Objects/exception_handling_notes.txt."""
+    entries, numbers, n = [], [], 0
+    for k, byte in enumerate(table):
+        n = (byte & 63 if byte & 128 and not numbers else n << 6 | byte & 63) if k else byte & 63
+        if not byte & 64:
+            numbers.append(n)
+            n = 0
+        if len(numbers) == 4:
+            start, length, target, _ = numbers
+            entries.append((2 * start, 2 * (start + length), 2 * target))
+            numbers = []
+    return entries
 
 
 # -- whose file

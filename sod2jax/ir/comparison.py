@@ -32,6 +32,11 @@ def is_remainder(e: Expr) -> bool:
     return any(a.kind == MOD for a in e.atoms)
 
 
+def is_bound(cond: Cond) -> bool:
+    """Whether a condition is worth knowing: that two formulas differ tells next to nothing, and costs every later question."""
+    return cond.op != "!=" or (cond.rhs.value is not None and all(not a.args for a in cond.lhs.atoms))
+
+
 def by_integer(op: str, b) -> bool | tuple[str, int]:
     """The comparison of any size with a number that is no int: its answer, or the comparison with an int that says the same."""
     if isinstance(b, (complex, np.complexfloating)):

@@ -28,7 +28,7 @@ from jax.extend.core import Primitive
 from sod2jax import compat
 from sod2jax.ir import call_sites, expr, ratio
 from sod2jax.ir.box import Bound, Box
-from sod2jax.ir.comparison import by_integer, is_remainder, negation, reduced
+from sod2jax.ir.comparison import by_integer, is_bound, is_remainder, negation, reduced
 from sod2jax.ir.expr import MAX, MIN, Expr, as_expr, const, sym
 from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place, remedy
 from sod2jax.ir.program import Cond, Guard
@@ -423,7 +423,7 @@ class Scope:
                 return False  # a gradient's window, say: a formula of sizes that is 1 at all of them
             if hinted:
                 self.units[cond.lhs] = cond.rhs.value
-        return True
+        return not (site.raises and call_sites.may_be_caught(frame))
 
     def _hinted_truth(self, cond: Cond) -> bool | None:
         """Whether `cond` holds in the call at hand."""
@@ -467,7 +467,7 @@ class Scope:
     def _record(self, cond: Cond, why: str, frame) -> None:
         message = f"{cond} ({why}; now {{lhs}} and {{rhs}})"
         self.guards.append(Guard(cond, "version", message, call_sites.user_line(frame)))
-        if _is_bound(cond):
+        if is_bound(cond):
             self._assume(cond)
 
     def _fix(self, d: Dim, what: str, frame) -> int:
@@ -526,9 +526,11 @@ class Scope:
 
     def _hashed(self, d: Dim, frame) -> int:
         """The hash for a set or dict that is no memo: members that have equal hashes ask whether they are equal."""
+        if (known := self.box.simplify(d.expr).value) is not None:  # by a guard: then it is this number's twin
+            return hash(known)
         site = call_sites.site_of(frame)
-        if site is not None and site.hashes:
-                return hash(Dim)
+        if site is not None and site.hashes and not call_sites.may_be_caught(frame):
+            return hash(Dim)
         if not self._open:
             return d._hash
         return hash(self._specialise(d, "a member of a set or a key of a dict", frame))
@@ -549,13 +551,8 @@ class Scope:
                 kept.remove(g)
         known = Box(self.box.declared, [*given, *(g.cond for g in kept)])
         unequal = {g.cond: g for g in reversed(self.guards) if g.cond.op == "!="}
-        unequal = {c: g for c, g in unequal.items() if not _is_bound(c) or not known.decide(c)}
+        unequal = {c: g for c, g in unequal.items() if not is_bound(c) or not known.decide(c)}
         return [g for g in self.guards if g in kept or unequal.get(g.cond) is g]
-
-
-def _is_bound(cond: Cond) -> bool:
-    """Whether a condition is worth knowing: that two formulas differ tells next to nothing, and costs every later question."""
-    return cond.op != "!=" or (cond.rhs.value is not None and all(not a.args for a in cond.lhs.atoms))
 
 
 def scope_of(box: Box) -> Scope:

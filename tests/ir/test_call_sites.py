@@ -1,5 +1,7 @@
 """Who asks: memos are told apart from sets and dicts, and each call site of `SITES` is right with a "no" where "yes" is true."""
 
+import contextlib
+import dis
 import functools
 import itertools
 import sys
@@ -242,6 +244,81 @@ def test_no_is_right_where_yes_is_true(name, monkeypatch):
         if first > 1:
             assert compiled.cache_info().compiles == 1, compiled.cache_info()
     assert key_of(name) in asked
+
+
+# -- errors that the program catches
+
+CAUGHT = {
+    "multiply": lambda x, y: x * y,
+    "where": lambda x, y: jnp.where(x > 0, x, y),
+    "broadcast_to": lambda x, y: jnp.broadcast_to(x, y.shape),
+    "matmul": lambda x, y: x[:, None, None] @ y[:, None, None],
+    "take_along_axis": lambda x, y: jnp.take_along_axis(x[:, None], jnp.zeros((y.shape[0], 2), int), 1),
+    "einsum": lambda x, y: jnp.einsum("i,i->i", x, y),
+    "stack": lambda x, y: jnp.stack([x, y]),
+    "solve": lambda x, y: jnp.linalg.solve(jnp.eye(2) * jnp.ones((x.shape[0], 1, 1)), jnp.ones((y.shape[0], 2, 1))),
+    "reshape": lambda x, y: x.reshape(3, -1),
+}
+PAIRS = [(5, 6), (5, 1), (1, 5), (5, 5), (3, 3), (1, 1), (1, 7)]
+
+
+@pytest.mark.filterwarnings("ignore::sod2jax.errors.StaticSizeWarning")
+@pytest.mark.parametrize("shapes", [("n", "m"), None])
+@pytest.mark.parametrize("name", CAUGHT)
+def test_an_error_that_the_program_catches_is_jaxs_at_all_sizes(name, shapes):
+    """What JAX is told without a guard, since it raises an error otherwise, needs one where the error is caught."""
+
+    def fun(x, y):
+        try:
+            return CAUGHT[name](x, y)
+        except (TypeError, ValueError):
+            return x.sum()
+
+    for k in (0, 2, 6):
+        compiled = sod2.jit(fun, shapes=shapes) if shapes else sod2.jit(fun)
+        for sizes in PAIRS[k:] + PAIRS[:k]:
+            args = [np.ones(n, np.float32) for n in sizes]
+            np.testing.assert_allclose(compiled(*args), jax.jit(fun)(*args), rtol=1e-6, err_msg=str((k, sizes)))
+
+
+def test_who_catches():
+    def nothing():
+        with contextlib.nullcontext():
+            return None
+
+    def finally_():
+        try:
+            return nothing()
+        finally:
+            PAIRS.copy()
+
+    def bare():
+        try:
+            return finally_()
+        except:  # noqa: E722
+            return None
+
+    def inner_block():
+        try:
+            with contextlib.nullcontext():
+                return nothing()
+        except KeyError:
+            return None
+
+    def suppressed():
+        with contextlib.suppress(TypeError):
+            return nothing()
+
+    own = lambda f: any(a <= i.offset < b for a, b in call_sites._guarded(f.__code__) for i in dis.get_instructions(f))
+    assert [own(f) for f in (nothing, finally_, bare, inner_block, suppressed)] == [False, False, True, True, True]
+
+
+def test_a_size_with_a_number_is_that_numbers_twin_in_a_set():
+    draw = lambda k, x: (jax.random.gamma(k, 1.5, x.shape), jax.random.dirichlet(k, jnp.ones(3), x.shape))
+    f = sod2.jit(draw, shapes=(None, "n"))
+    for n in (5, 3):
+        for found, wanted in zip(f(jax.random.key(5), jnp.ones(n)), jax.jit(draw)(jax.random.key(5), jnp.ones(n)), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 def place_at(frame) -> str:

@@ -183,6 +183,7 @@ class Contract:
         self.given = shapes is not None
         self.parameters = tuple(signature.parameters.values()) if signature is not None else ()
         shapes = tuple(shapes) if isinstance(shapes, list) else shapes
+        self._check_names(shapes)
         self.shapes = jax.tree.map(self._read, shapes, is_leaf=_is_spec_leaf)
         constraints = (constraints,) if isinstance(constraints, str) else tuple(constraints)
         self.constraints: tuple[tuple[str, Cond], ...] = tuple((c, cond) for c in constraints for cond in parse_constraint(c))
@@ -191,6 +192,15 @@ class Contract:
         specs = [s for s in jax.tree.leaves(self.shapes, is_leaf=_is_spec_leaf) if s is not None]
         self._check_solvable(specs)
         self._check_possible([d for s in specs for d in s.dims if d is not None])
+
+    def _check_names(self, shapes) -> None:
+        names = [p.name for p in self.parameters]
+        if not isinstance(shapes, Mapping) or not names or any(p.kind == p.VAR_KEYWORD for p in self.parameters):
+            return
+        if unknown := [name for name in shapes if name not in names]:
+            raise SpecError(
+                f"shapes= names {unknown[0]!r}, but the function has no such parameter; its parameters are {', '.join(names)}"
+            )
 
     @staticmethod
     def _read(spec):

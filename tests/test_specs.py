@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import sod2jax as sod2
 from sod2jax.errors import ShapeError, SpecError
 from sod2jax.ir.expr import const, parse, sym
 from sod2jax.specs import Contract, Leaf, holds, parse_constraint, parse_shape, symbol_defs
@@ -214,3 +215,9 @@ def test_integers_beyond_63_bits(text):
 def test_a_condition_that_divides_by_zero_does_not_hold():
     (cond,) = parse_constraint("6 // n == 0")
     assert [holds(cond, {"n": n}) for n in (0, 3, 7)] == [False, False, True]
+
+
+def test_a_parameter_that_is_not_there_is_named():
+    with pytest.raises(SpecError, match="shapes= names 'X', but the function has no such parameter; its parameters are x, w"):
+        sod2.jit(lambda x, w: x @ w, shapes={"X": "b, 16", "w": None})
+    assert sod2.jit(lambda x, **rest: x + rest["y"], shapes={"x": "n", "y": "n"})(np.ones(3), y=np.ones(3)).shape == (3,)

@@ -189,7 +189,8 @@ class SizeFloat:
 
     def __round__(self, digits=None):
         if digits is not None:
-            raise TypeError(f"round({text(self.code)}, {digits}): a float of symbolic sizes is rounded to integers only")
+            float(self) if self.hint is None else self._fix("`round`", f"rounds {text(self.code)} to digits")
+            return round(self.hint, digits)
         return self.scope.dim(self._integer("round_even"))
 
     def __int__(self):

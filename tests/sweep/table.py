@@ -23,7 +23,7 @@ def totals(outcomes: Iterable[dict]) -> list[str]:
     general = [name for name, found in functions.items() if all(o["general"] <= 1 for o in found)]
     return [
         f"{len(functions)} functions, {len(outcomes)} calls of them",
-        f"{len(functions) - len(wrong)} right at all sizes, {len(wrong)} wrong",
+        f"{len(functions) - len(wrong)} right at all sizes (or refused, as by `jax.jit`), {len(wrong)} wrong",
         f"{len(once)} compile once for all sizes, {len(general)} once for all sizes of 2 and more",
         f"{len(static)} compile once per size ({len(static) / max(len(functions), 1):.1%})",
     ]
@@ -45,10 +45,11 @@ def _page(outcomes: list[dict]) -> Iterator[str]:
     yield from (f"- {line}" for line in totals(outcomes))
     yield ""
     yield "Compilations: the largest number that one of the calls needed. A version of its own for a size of 0 or 1 is one, too."
+    yield "In the calls, `F` is the function; `f`, `i`, `b`, `c` make floats, integers, truth values and complex numbers of a shape."
     yield ""
     yield "| function | calls | right at all sizes | compilations | reason |"
     yield "|---|---|---|---|---|"
-    for name, found in by_function(outcomes).items():
+    for name, found in by_function(o for o in outcomes if o["status"] != "bad").items():
         yield _row(name, found)
     yield ""
     yield "## Functions without a call"
@@ -70,4 +71,4 @@ def _row(name: str, found: list[dict]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")[:160]
+    return (text if len(text) <= 160 else text[:159] + "…").replace("|", "\\|")

@@ -45,7 +45,7 @@ def _page(outcomes: list[dict]) -> Iterator[str]:
     yield from (f"- {line}" for line in totals(outcomes))
     yield ""
     yield "Compilations: the largest number that one of the calls needed. A version of its own for a size of 0 or 1 is one, too."
-    yield "In the calls, `F` is the function; `f`, `i`, `b`, `c` make floats, integers, truth values and complex numbers of a shape."
+    yield "In the calls `F` is the function; `f`, `i`, `b`, `c` make floats, integers, truth values, complex numbers of a shape."
     yield ""
     yield "| function | calls | right at all sizes | compilations | reason |"
     yield "|---|---|---|---|---|"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -120,32 +119,36 @@ class Executable:
 
 def compile(traced: Traced, options: Options) -> Executable:
     """Machine code for `traced`, at every size that its guards allow. Raises UnsupportedError before anything is lowered."""
-    with state_compat.compiling(traced.x64), state_compat.symbolic_traces, _deep_recursion():
+    with state_compat.compiling(traced.x64), state_compat.symbolic_traces, _deep_recursion:
         executable = Executable(traced, options)
     traced.scope.box.forget()  # a version keeps its scope for the sake of its guards
     return executable
 
 
-_compiling = Counter()  # "now": compilations under way, "limit": Python's limit before the first of them
-_lock = threading.Lock()
+class _DeepRecursion:
+    """Raises Python's recursion limit while any thread compiles: every pass takes some frames for each level of loops and branches."""
 
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.compilations = 0
+        self.before = 0
 
-@contextmanager
-def _deep_recursion() -> Iterator[None]:
-    """Room for programs whose branches and loops stand deep within each other: every pass takes some frames per level."""
-    with _lock:
-        if not _compiling["now"]:
-            _compiling["limit"] = sys.getrecursionlimit()
-            sys.setrecursionlimit(max(_compiling["limit"], FRAMES))
-        _compiling["now"] += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _compiling["now"] -= 1
-            if not _compiling["now"]:
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.compilations == 0:
+                self.before = sys.getrecursionlimit()
+                sys.setrecursionlimit(max(self.before, FRAMES))
+            self.compilations += 1
+
+    def __exit__(self, *_) -> None:
+        with self.lock:
+            self.compilations -= 1
+            if self.compilations == 0:
                 with suppress(RecursionError):  # the caller is deeper than that
-                    sys.setrecursionlimit(_compiling["limit"])
+                    sys.setrecursionlimit(self.before)
+
+
+_deep_recursion = _DeepRecursion()
 
 
 def parameters(traced: Traced) -> frozenset[int]:

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jax.extend.core import Jaxpr
 
 from sod2jax import compat
@@ -21,44 +23,34 @@ def demand(jaxpr: Jaxpr, live: Jaxpr, scope: Scope) -> None:
 
     ShapeError where the sizes at hand break a demand.
     """
-    walk = _Walk(scope)
-    walk.enter(jaxpr)
-    walk.enter_live(live)
+    _Walk(scope, lambda eqn: demands.demanded(eqn, scope.box.simplify), demands.numbers).enter(jaxpr)
+    _Walk(scope, demands.demanded_late).enter(live)
 
 
 class _Walk:
-    def __init__(self, scope: Scope):
-        self.scope = scope
+    """Guards for what `of_eqn` asks of each eqn, and `numbers` of each jaxpr: sizes that become numbers, and their dtypes."""
+
+    def __init__(self, scope: Scope, of_eqn: Callable, numbers: Callable = lambda jaxpr: ()):
+        self.scope, self.of_eqn, self.numbers = scope, of_eqn, numbers
         self.met: set[Cond] = set()
         self.seen: dict[int, Jaxpr] = {}  # JAX shares the body of a function among its calls
-        self.live: dict[int, Jaxpr] = {}
 
     def enter(self, jaxpr: Jaxpr) -> None:
         if id(jaxpr) in self.seen:
             return
         self.seen[id(jaxpr)] = jaxpr
         for eqn in jaxpr.eqns:
-            for cond in demands.demanded(eqn, self.scope.box.simplify):
+            for cond in self.of_eqn(eqn):
                 if cond not in self.met:
                     self.met.add(cond)
                     self.require(cond, eqn)
             for body in demands.bodies(eqn):
                 self.enter(body)
-        for eqn, cond, dtype in demands.numbers(jaxpr):
+        for eqn, cond, dtype in self.numbers(jaxpr):
             if cond not in self.met:
                 self.met.add(cond)
                 size = cond.lhs if cond.rhs.value is not None else cond.rhs
                 self.require(cond, eqn, f"the size {size} is used as {dtype}, which it does not fit into", OverflowError)
-
-    def enter_live(self, jaxpr: Jaxpr) -> None:
-        if id(jaxpr) in self.live:
-            return
-        self.live[id(jaxpr)] = jaxpr
-        for eqn in jaxpr.eqns:
-            for cond in demands.demanded_late(eqn):
-                self.require(cond, eqn)
-            for body in demands.bodies(eqn):
-                self.enter_live(body)
 
     def require(self, cond: Cond, eqn, message: str = "", kind: type[Exception] = ShapeError) -> None:
         if self.scope.box.decide(cond):

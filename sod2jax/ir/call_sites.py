@@ -202,23 +202,8 @@ def _guarded(code: types.CodeType) -> tuple[tuple[int, int], ...]:
             return True
         return any(start <= target < stop and catches(outer) for start, stop, outer in table if outer > target)  # raised again
 
-    table = _exception_table(code.co_exceptiontable)
+    table = [(entry.start, entry.end, entry.target) for entry in dis.Bytecode(code).exception_entries]
     return tuple((start, stop) for start, stop, target in table if catches(target))
-
-
-def _exception_table(table: bytes) -> list[tuple[int, int, int]]:
-    """(start, stop, handler), in bytes of the code, of each entry: CPython's Objects/exception_handling_notes.txt."""
-    entries, numbers, n = [], [], 0
-    for k, byte in enumerate(table):
-        n = (byte & 63 if byte & 128 and not numbers else n << 6 | byte & 63) if k else byte & 63
-        if not byte & 64:
-            numbers.append(n)
-            n = 0
-        if len(numbers) == 4:
-            start, length, target, _ = numbers
-            entries.append((2 * start, 2 * (start + length), 2 * target))
-            numbers = []
-    return entries
 
 
 # -- whose file

@@ -189,8 +189,9 @@ class SizeFloat:
 
     def __round__(self, digits=None):
         if digits is not None:
-            float(self) if self.hint is None else self._fix("`round`", f"rounds {text(self.code)} to digits")
-            return round(self.hint, digits)
+            if self.hint is not None:
+                self._fix("`round`", f"rounds {text(self.code)} to digits")
+            return round(float(self), digits)
         return self.scope.dim(self._integer("round_even"))
 
     def __int__(self):

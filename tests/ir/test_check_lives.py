@@ -39,7 +39,7 @@ def unread_state(x):
 
 def two_temporaries(x):
     def body(i, c):
-        s = jnp.sin(c[0]) + c[1] * i
+        s = jnp.sin(c[0]) + c[1] * i  # a counter that is read, and so has a place to check
         w = jnp.cos(s)
         return w + s, w * s
 

@@ -91,7 +91,7 @@ def test_printing(capfd):
 
 
 def test_what_nobody_reads_still_happens():
-    """As under `jax.jit`, which drops what stands in a `jax.checkpoint` whose results nobody reads."""
+    """In the program's order. `jax.jit` too drops what stands in a `jax.checkpoint` whose results nobody reads."""
     calls = []
 
     def note(*values):
@@ -107,11 +107,13 @@ def test_what_nobody_reads_still_happens():
         jax.checkpoint(lambda x: (note(5), x)[1])(x)
         return x
 
-    for jit in (jax.jit, sod2.jit):
-        calls.clear()
-        jit(fun)(np.array([6, 7], np.float32))
-        jax.effects_barrier()
-        assert sorted(calls) == sorted([[], [0], [1], [6], [7], [3], [6], [7]])
+    sod2.jit(fun)(np.array([6, 7], np.float32))
+    assert calls == [[], [0], [1], [6], [7], [3], [6], [7]]
+    ours = sorted(calls)
+    calls.clear()
+    jax.jit(fun)(np.array([6, 7], np.float32))
+    jax.effects_barrier()
+    assert sorted(calls) == ours  # XLA runs them in any order
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def compile(traced: Traced, options: Options) -> Executable:
 
 
 class _DeepRecursion:
-    """Raises Python's recursion limit while any thread compiles: every pass takes some frames for each level of loops and branches."""
+    """Raises Python's recursion limit while any thread compiles: every pass takes some frames for each level of control flow."""
 
     def __init__(self):
         self.lock = threading.Lock()

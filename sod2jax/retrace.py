@@ -16,15 +16,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TypeVar
 
+import jax
+
 from sod2jax import compat
 from sod2jax.errors import ShapeError
 from sod2jax.ir.call_sites import owner
 from sod2jax.ir.dims import Dim, Scope, UndecidedDimension
 from sod2jax.ir.expr import Expr, sym
-from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place
+from sod2jax.ir.fixed import IN_ARRAY, NOWHERE, ROWS, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place, remedy
 from sod2jax.ir.ratio import SizeFloat
 
 UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError)  # a NumPy scalar has attributes that a Dim lacks
+_TRACED = (jax.errors.TracerArrayConversionError, jax.errors.TracerIntegerConversionError, jax.errors.ConcretizationTypeError)
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _MOST = 3  # sizes that are fixed one by one, before all are
 
@@ -40,10 +43,11 @@ def first_that_traces(scope: Scope, assume: Assume, run: Callable[[Scope], Resul
     try:
         return _completed(run, scope), scope
     except UNTRACEABLE as first:
-        if not scope.hints or not from_sizes(first):
+        if not scope.hints or not (from_sizes(first) or _of_numpy(first, scope)):
             raise
         failed, fixed = first, []
-        while (more := _needed(failed, scope)) is not None and len(fixed) < _MOST:
+        assumed = scope
+        while (more := _needed(failed, assumed)) is not None and len(fixed) < _MOST:
             fixed.append(more)
             assumed = _with(assume({}, "=="), fixed)
             try:
@@ -84,12 +88,19 @@ def _with(scope: Scope, fixed: Sequence[Fixed]) -> Scope:
 
 def _needed(err: BaseException, scope: Scope) -> Fixed | None:
     """The size that JAX wanted as a number, if that is what went wrong."""
-    needed = next((e for e in _chain(err) if isinstance(e, SizeNeeded)), None)
+    needed = next((e for e in (*_chain(err), *_of_numpy(err, scope)) if isinstance(e, SizeNeeded)), None)
     if needed is None or (value := scope.hint(needed.size)) is None:
         return None
-    where = needed.place or _users(err)
-    who = f"`{where.called}`" if where.called else f"JAX's {_function_of_jax(err)}"
-    return Fixed(needed.size, value, who, where, needs(needed.what))
+    where, function = needed.place or _users(err), _function_of_jax(err)
+    shown = where.called or (where.expression if needed.what == IN_ARRAY else "")
+    what = ROWS if function == "`_iter`" else needed.what
+    who = f"`{shown}`" if shown else f"JAX's {function}"
+    return Fixed(needed.size, value, who, where, needs(what), remedy(where, what))
+
+
+def _of_numpy(err: BaseException, scope: Scope) -> list[SizeNeeded]:
+    """The sizes in arrays that NumPy would have made, if the error is that an array is traced."""
+    return scope.in_arrays if isinstance(err, _TRACED) else []
 
 
 def _all(err: BaseException, scope: Scope) -> list[Fixed]:

@@ -121,7 +121,7 @@ def parse_constraint(text: str) -> tuple[Cond, ...]:
     try:
         conds = tuple(parse_conds(text.replace("^", "**")))
     except ValueError as err:
-        raise SpecError(f"constraints= has {text!r}, which is no constraint: {err}") from None
+        raise SpecError(f"constraints=: {err}") from None
     for cond in conds:
         _check_integers(cond.lhs, f"constraints= has {text!r}")
         _check_integers(cond.rhs, f"constraints= has {text!r}")
@@ -185,7 +185,9 @@ class Contract:
         shapes = tuple(shapes) if isinstance(shapes, list) else shapes
         self._check_names(shapes)
         self.shapes = jax.tree.map(self._read, shapes, is_leaf=_is_spec_leaf)
-        constraints = (constraints,) if isinstance(constraints, str) else tuple(constraints)
+        constraints = (constraints,) if isinstance(constraints, str) else constraints
+        if not isinstance(constraints, Sequence) or not all(isinstance(c, str) for c in constraints):
+            raise SpecError(f"constraints= must be a string such as 's <= 512', or several in a list, got {constraints!r}")
         self.constraints: tuple[tuple[str, Cond], ...] = tuple((c, cond) for c in constraints for cond in parse_constraint(c))
         if constraints and not self.given:
             raise SpecError(f"constraints= has {constraints[0]!r}, but without shapes= there are no symbols to constrain")
@@ -215,6 +217,9 @@ class Contract:
         solved = {n for d in dims if (n := _linear_symbol(d)) is not None}
         for text, free in [(s.text, s.free) for s in specs] + [(t, c.lhs.free | c.rhs.free) for t, c in self.constraints]:
             if unsolved := sorted(free - solved):
+                names = sorted(frozenset().union(*(d.free for d in dims)))
+                if unsolved[0] not in names:
+                    raise SpecError(f"constraints= has {text!r}, but shapes= has no {unsolved[0]!r}; its symbols are {names}")
                 raise SpecError(
                     f"symbol {unsolved[0]!r} in {text!r} cannot be found from the sizes of the arguments: one dim must hold it "
                     f"alone and linearly, such as '{unsolved[0]}' or '2*{unsolved[0]} + 1'"

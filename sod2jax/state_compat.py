@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import types
 import weakref
 from typing import Any
 
@@ -76,7 +77,7 @@ class _Caches:
             if not self.users:
                 self.originals = {place: getattr(*place) for place in self._places()}
                 for place, cache in self.originals.items():
-                    setattr(*place, self._like(cache))
+                    setattr(*place, self._like(place[1], cache))
             self.users += 1
 
     def __exit__(self, *_):
@@ -101,7 +102,7 @@ class _Caches:
         return [place for place in ((_pe, "trace_to_jaxpr"), *places) if hasattr(*place)]
 
     @staticmethod
-    def _like(cache):
+    def _like(name, cache):
         if isinstance(cache, weakref.WeakKeyDictionary):
             return weakref.WeakKeyDictionary()
         if hasattr(cache, "__wrapped__"):
@@ -110,7 +111,32 @@ class _Caches:
         def forgotten(fun, *args, **kwargs):
             return cache(functools.partial(fun), *args, **kwargs)  # the entry goes with the partial
 
-        return _util.weakref_lru_cache(forgotten, maxsize=None)
+        made = _util.weakref_lru_cache(forgotten, maxsize=None)
+        if name != "_infer_params_cached":
+            return made
+
+        def remembered(fun, info, signature, avals, *context):
+            chosen = cache if _without_sizes(fun, signature, avals) else made
+            return chosen(fun, info, signature, avals, *context)
+
+        vars(remembered).update({method: getattr(made, method) for method in dir(made) if not method.startswith("_")})
+        return remembered
+
+
+def _without_sizes(fun, signature, avals) -> bool:
+    """Whether a trace has nothing to do with symbolic sizes, so that it is JAX's own to keep: Flax's initialisers, say, which run
+    while a module is applied, too."""
+    return (
+        isinstance(fun, types.FunctionType)
+        and fun.__closure__ is None
+        and fun.__module__.startswith("jax.")
+        and all(type(d) is int for aval in avals for d in getattr(aval, "shape", (None,)))
+        and all(map(_is_plain, signature.static_args))
+    )
+
+
+def _is_plain(x) -> bool:
+    return all(map(_is_plain, x)) if type(x) is tuple else isinstance(x, (bool, int, float, str, np.dtype, type, type(None)))
 
 
 symbolic_traces = _Caches()

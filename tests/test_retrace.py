@@ -148,3 +148,30 @@ def test_a_python_number_among_sizes_in_a_numpy_array():
     with pytest.warns(StaticSizeWarning):
         assert f(ones(5)) == 10
     assert f(ones(7)) == 14
+
+
+def test_numpy_that_needs_the_elements_of_an_array_of_sizes():
+    """With a comparison alone the size stays symbolic; where NumPy reads the array, it becomes a number, and only that one."""
+    f = sod2.jit(lambda x: (x, np.arange(3) < x.shape[0]), shapes=("n, m",))
+    for n in (2, 5):
+        np.testing.assert_array_equal(f(ones(n, 3))[1], np.arange(3) < n)
+    assert f.cache_info().compiles == 1
+    f = sod2.jit(lambda x: x * np.where(np.arange(3) < x.shape[0], 1, 5).sum(), shapes=("n, m",))
+    with pytest.warns(StaticSizeWarning, match=r"n was fixed to 2 because .*element of a NumPy array; use jax.numpy"):
+        np.testing.assert_array_equal(f(ones(2, 3)), 7 * ones(2, 3))
+    np.testing.assert_array_equal(f(ones(2, 4)), 7 * ones(2, 4))
+    assert f.cache_info().compiles == 1
+
+
+@pytest.mark.parametrize(
+    ("fun", "remedy"),
+    [
+        (lambda x: sum(row for row in x), "lax.scan"),
+        (lambda x: x + np.ones(x.shape[0]), "use jax.numpy"),
+        (lambda x: x * len(f"{x.shape[0]}"), "jax.debug.print"),
+        (lambda x: x + len({x.shape[0], 3}), "compare sizes with =="),
+    ],
+)
+def test_what_to_write_instead(fun, remedy):
+    with pytest.warns(StaticSizeWarning, match=remedy):
+        sod2.jit(fun, shapes="n")(ones(2))

@@ -95,7 +95,7 @@ def test_symbols_are_solved_from_the_plainest_axis():
 def test_a_symbol_that_no_axis_gives_is_refused_when_decorating():
     with pytest.raises(SpecError, match="symbol 's' in 'b, b\\*s'"):
         Contract(("b, b*s",))
-    with pytest.raises(SpecError, match="symbol 'q' in 'q <= 4'"):
+    with pytest.raises(SpecError, match="shapes= has no 'q'"):
         Contract(("b",), ("q <= 4",))
 
 
@@ -221,3 +221,20 @@ def test_a_parameter_that_is_not_there_is_named():
     with pytest.raises(SpecError, match="shapes= names 'X', but the function has no such parameter; its parameters are x, w"):
         sod2.jit(lambda x, w: x @ w, shapes={"X": "b, 16", "w": None})
     assert sod2.jit(lambda x, **rest: x + rest["y"], shapes={"x": "n", "y": "n"})(np.ones(3), y=np.ones(3)).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "constraints", "text"),
+    [
+        ("b +, c", (), "cannot read 'b \\+' as a size: it ends too early|it is no expression"),
+        ("b c", (), "it is no expression from 'c' on"),
+        ("b", 5, "constraints= must be a string"),
+        ("b", [5], "constraints= must be a string"),
+        ("b", "t <= 4", "shapes= has no 't'; its symbols are \\['b'\\]"),
+        ("b", "b < < 4", "cannot read 'b < < 4' as a constraint: it is no expression from '< 4' on"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_plain_words(shapes, constraints, text):
+    with pytest.raises(SpecError, match=text) as error:
+        Contract(shapes, constraints)
+    assert "<unknown>" not in str(error.value)

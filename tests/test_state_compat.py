@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import sod2jax as sod2
 from sod2jax import state_compat
@@ -92,3 +93,21 @@ def test_a_trace_that_fails_leaves_jax_as_it_was():
     with pytest.raises(KeyError):
         sod2.jit(wrong)(np.ones(3))
     assert all(map(operator.is_, state_compat.symbolic_traces.current(), caches))
+
+
+@pytest.mark.parametrize(
+    ("fun", "kept"),
+    [
+        (lambda x: (x, jax.random.uniform(jax.random.key(0), (3, 7))), True),
+        (lambda x: (x, jnp.ones((7, 3)).sum(0)), True),
+        (lambda x: (x, jnp.sum(jnp.ones(7), where=np.arange(7) < x.shape[0])), True),
+        (lambda x: jax.jit(jnp.zeros, static_argnums=0)(x.shape), False),  # a size among static arguments
+        (lambda x: jnp.cumsum(x, 0), False),
+        (lambda x: (x, jax.jit(lambda y: lax.sin(y))(jnp.ones(7))), False),  # which could close over a size
+    ],
+)
+def test_jax_keeps_its_own_traces_without_sizes(fun, kept):
+    caches = [cache for cache in state_compat.symbolic_traces.current() if hasattr(cache, "cache_info")]
+    jax.clear_caches()
+    sod2.jit(fun, shapes="n").trace(np.ones(4, np.float32))
+    assert any(cache.cache_info().currsize for cache in caches) == kept

@@ -19,7 +19,22 @@ from collections.abc import Mapping
 from copy import copy
 
 from sod2jax.ir import presburger, simplify
-from sod2jax.ir.expr import FLOORDIV, MAX, MIN, MOD, SYM, Atom, Expr, as_expr, const, exact_quotient, floordiv, from_ast, mod
+from sod2jax.ir.expr import (
+    FLOORDIV,
+    MAX,
+    MIN,
+    MOD,
+    SYM,
+    Atom,
+    Expr,
+    as_expr,
+    const,
+    exact_quotient,
+    floordiv,
+    from_ast,
+    mod,
+    syntax_tree,
+)
 from sod2jax.ir.program import Cond
 
 _DEEPEST = 32  # nested eliminations; deeper, a bound counts as unknown
@@ -400,11 +415,11 @@ _COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.LtE: "<=", ast.Lt: "<", ast.G
 def parse_conds(text: str) -> list[Cond]:
     """Read "s <= 512", "h % 32 == 0", "a == 2*b", "1 <= s <= t < 9"; ValueError for anything else."""
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = syntax_tree(text)
         if not isinstance(node, ast.Compare) or any(type(op) not in _COMPARISONS for op in node.ops):
             raise ValueError("a comparison with == != <= < >= > is needed")
         sides = [from_ast(x) for x in (node.left, *node.comparators)]
-    except (SyntaxError, ValueError, TypeError) as err:
+    except (ValueError, TypeError) as err:
         raise ValueError(f"cannot read {text!r} as a constraint: {err}") from None
     out = []
     for lhs, op, rhs in zip(sides, node.ops, sides[1:]):

@@ -30,7 +30,7 @@ from sod2jax.ir import call_sites, expr, ratio
 from sod2jax.ir.box import Bound, Box
 from sod2jax.ir.comparison import by_integer, is_bound, is_remainder, negation, reduced
 from sod2jax.ir.expr import MAX, MIN, Expr, as_expr, const, sym
-from sod2jax.ir.fixed import NOWHERE, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place, remedy
+from sod2jax.ir.fixed import IN_ARRAY, MEMBER, NOWHERE, TEXT, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place, remedy
 from sod2jax.ir.program import Cond, Guard
 
 _COMPLEMENT = {">": "<=", ">=": "<"}
@@ -302,6 +302,7 @@ class Scope:
         self.guards: list[Guard] = []
         self.fixed: list[Fixed] = []
         self.refused: list[TypeError] = []
+        self.in_arrays: list[SizeNeeded] = []
         self.units: dict[Expr, int] = {}
         self._open = True
         self._dims: dict[Expr, Dim] = {}
@@ -519,6 +520,10 @@ class Scope:
         """Whether `cond` holds, proved or under a guard, for a caller within sod2jax that asks for its own."""
         return self._ask(cond, sys._getframe(1))
 
+    def note_array(self, sizes) -> None:
+        """An array of `sizes` is traced where NumPy would make it: what the program does with it may need their numbers."""
+        self.in_arrays += [SizeNeeded(e, IN_ARRAY, self.place()) for e in sizes]
+
     def assume(self, cond: Cond, why: str) -> None:
         """A guard of the version: what holds for the sizes at hand."""
         if self.box.decide(cond) is not True:
@@ -533,12 +538,12 @@ class Scope:
             return hash(Dim)
         if not self._open:
             return d._hash
-        return hash(self._specialise(d, "a member of a set or a key of a dict", frame))
+        return hash(self._specialise(d, MEMBER, frame))
 
     def _text(self, d: Dim, frame) -> str:
         """The number, for a program that could decide by it; else the formula."""
         if self._open and not call_sites.by_us(frame) and call_sites.by_user(frame) and self.hint(d.expr) is not None:
-            return str(self._specialise(d, "a text", frame))
+            return str(self._specialise(d, TEXT, frame))
         return str(d.expr)
 
     def minimal_guards(self) -> list[Guard]:

@@ -64,9 +64,19 @@ __all__ = [
 def parse(text: str) -> Expr:
     """Read what `str` wrote, or a user: Python's + - * // % ** and min, max, floordiv, mod, ceildiv over names and integers."""
     try:
-        return from_ast(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, TypeError) as err:
+        return from_ast(syntax_tree(text))
+    except (ValueError, TypeError) as err:
         raise ValueError(f"cannot read {text!r} as a size: {err}") from None
+
+
+def syntax_tree(text: str) -> ast.expr:
+    """Of a Python expression; ValueError says from where on it is none."""
+    text = text.strip()
+    try:
+        return ast.parse(text, mode="eval").body
+    except SyntaxError as err:
+        rest = text[max((err.offset or 1) - 1, 0) :]
+        raise ValueError(f"it is no expression from {rest!r} on" if rest else "it ends too early") from None
 
 
 _BINARY = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: floordiv, ast.Mod: mod}

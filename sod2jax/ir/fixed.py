@@ -99,6 +99,17 @@ def remedy(place: Place, what: str) -> str:
         return f"use {argument}.shape[0], which stays symbolic"
     if called == "range":
         return "use jax.lax.fori_loop or jax.lax.scan, which take a symbolic length"
-    if what == "float()":
-        return "use arithmetic, or functions of NumPy or jax.numpy, which take symbolic sizes"
-    return ""
+    if called.partition(".")[0] in ("np", "numpy"):
+        return "use jax.numpy in the place of NumPy, which takes symbolic sizes"
+    return _REMEDIES.get(what, "")
+
+
+IN_ARRAY, ROWS = "an element of a NumPy array", "the number of rows to go through"
+TEXT, MEMBER = "a text", "a member of a set or a key of a dict"
+_REMEDIES = {
+    "float()": "use arithmetic, or functions of NumPy or jax.numpy, which take symbolic sizes",
+    TEXT: "use jax.debug.print to print it, which takes symbolic sizes",
+    IN_ARRAY: "use jax.numpy in the place of NumPy, which takes symbolic sizes",
+    ROWS: "use jax.lax.scan or jax.vmap, which take symbolic lengths",
+    MEMBER: "compare sizes with ==, which compiles once per answer",
+}

@@ -520,8 +520,10 @@ def of_ufunc(ufunc, method: str, inputs: tuple, kwargs: dict):
     name = OF_NUMPY.get(ufunc)
     if name is not None and all(isinstance(x, (SizeFloat, int, float, np.integer)) or size_of(x) is not None for x in inputs):
         return unary(name, *inputs, wide=True) if len(inputs) == 1 else binary(name, *inputs, wide=True)
-    if ufunc in COMPARISONS and len(inputs) == 2:
-        return COMPARISONS[ufunc](*inputs)
+    if ufunc in COMPARISONS and not any(isinstance(x, np.ndarray) for x in inputs):
+        return COMPARISONS[ufunc](*(x.item() if isinstance(x, np.generic) else x for x in inputs))
+    sizes = [x for x in inputs if isinstance(x, SizeFloat) or size_of(x) is not None]
+    sizes[0].scope.note_array([e for x in sizes for e in (x.sizes if isinstance(x, SizeFloat) else (x.expr,))])
     return getattr(jnp, ufunc.__name__)(*map(_value, inputs))
 
 

@@ -4,23 +4,30 @@
 * It runs the loop rules of the ops (`OpDef.pull`) on expressions instead of loop code: what an eqn means is written once, and
   `select_n(i < 0, i, i + n)`, `rev(iota)` or `concatenate` need no rule here. Conditions are decided by ranges.
 * Constant tables are read as arithmetic progressions where they are one: `[1, 3, 5][i]` is `2*i + 1`.
-* What is not an int32 or int64 (or a condition), wraps, or cannot be decided is None. 32-bit sums of sizes are taken not to
-  overflow: as an index they would be wrong in the original as well.
+* What is not an int32 or int64 (or a condition), or cannot be decided is None.
+* Integers wrap, expressions do not. Sums and products stay right modulo the dtype's range; a value that is compared, divided,
+  widened, or the answer must lie within it. This is proved, or becomes a guard of the version that the sizes at hand meet by a
+  wide margin (`_MARGIN`), or the answer is None: `jnp.asarray(n) * 1103515245` is left to the kernel, which wraps as XLA does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from sod2jax import ops
-from sod2jax.ir.dims import expr_of
-from sod2jax.ir.expr import Expr, const, floordiv, maximum, minimum, mod, sym
+from sod2jax.ir.dims import expr_of, scope_of
+from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, floordiv, maximum, minimum, mod, sym
+from sod2jax.ir.program import Cond
 
-_DTYPES = {np.dtype(np.int32), np.dtype(np.int64), np.dtype(bool)}
+_INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
+_DTYPES = {_INT32, _INT64, np.dtype(bool)}
 _STEPS = 200  # eqns read for one answer; index arithmetic takes about ten
 _DEEPEST = 40  # eqns on the way to one of them
+_MARGIN = 16  # times as large as at hand, values must fit, to make that a guard
+_TYPICAL = 256  # a size, where none is at hand
+_LARGEST = 1 << 40  # a size that formulas in 64 bits must serve without a guard; what overflows beyond is an error of the call
 
 
 class _Unknown(Exception):
@@ -39,23 +46,68 @@ class Reader:
         ranges = {name: (0, size - 1) for name, size in zip(names, sizes, strict=True) if size.value != 1}
         self.box = cx.box.extend(ranges) if ranges else cx.box
         self._cx = cx
+        self._extents = dict(zip(names, sizes, strict=True))
+        self._assumed: dict[Cond, None] = {}
         self._steps = self._depth = 0
 
     def read(self, atom, index: Sequence[Expr]) -> Expr | None:
         """The element of `atom` at `index`, in terms of positions and sizes."""
-        self._steps, self._depth = _STEPS, 0
-        try:
-            return self.box.simplify(_Operand(self, atom)[index])
-        except _Unknown:
-            return None
+        return self._answer(lambda: _Operand(self, atom)[index], atom.aval.dtype)
 
     def outcome(self, eqn) -> Expr | None:
-        """The scalar that `eqn`, not yet written, computes."""
-        self._steps, self._depth = _STEPS, 0
+        """The scalar that `eqn`, not yet written, computes. An int32 may be right modulo 2**32 only."""
+        return self._answer(lambda: self._pull(eqn, 0, ()), _INT64)
+
+    def _answer(self, value: Callable[[], Expr], dtype) -> Expr | None:
+        self._steps, self._depth, self._assumed = _STEPS, 0, {}
         try:
-            return self.box.simplify(self._pull(eqn, 0, ()))
+            answer = self.fitting(value(), dtype)
         except _Unknown:
             return None
+        scope = scope_of(self.box)
+        for cond in self._assumed:
+            scope.assume(cond, "integers that do not wrap")
+        return answer
+
+    def fitting(self, value: Expr, dtype) -> Expr:
+        """`value`, if it lies within the range of `dtype`, which is proved or assumed."""
+        value = self.box.simplify(value)
+        if dtype == np.bool_:
+            return value
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        if value.value is not None:
+            if not low <= value.value <= high:
+                raise _Unknown
+            return value
+        least, most = self.box.lower(value), self.box.upper(value)
+        if least is None or least < low or most is None or most > high:
+            self._assume(Cond(self._magnitude(value), "<=", const(int(high))))
+        return value
+
+    def _assume(self, cond: Cond) -> None:
+        scope = scope_of(self.box)
+        largest = cond.lhs.eval(dict.fromkeys(cond.lhs.free, _LARGEST))
+        if cond.rhs.value > np.iinfo(_INT32).max and largest <= cond.rhs.value:
+            return
+        hint = scope.hint(cond.lhs) if scope.hints else cond.lhs.eval(dict.fromkeys(cond.lhs.free, _TYPICAL))
+        if hint is None or hint * _MARGIN > cond.rhs.value:
+            raise _Unknown
+        self._assumed[_solved(cond)] = None
+
+    def _magnitude(self, e: Expr) -> Expr:
+        """What the absolute value of `e` never exceeds: a sum of products of sizes, with positive coefficients."""
+        total = const(0)
+        for monomial, coefficient in e.terms:
+            term = const(abs(coefficient))
+            for atom in monomial:
+                if atom.kind == SYM:
+                    term *= self._extents.get(atom.name, atom.expr)
+                elif atom.kind in (FLOORDIV, MOD):
+                    term *= self._magnitude(atom.args[atom.kind == MOD])
+                else:
+                    term *= sum(map(self._magnitude, atom.args), start=const(0))
+            total += term
+        return total
 
     def element(self, atom, index: Sequence[Expr]) -> Expr:
         if atom.aval.dtype not in _DTYPES or self._steps <= 0 or self._depth >= _DEEPEST:
@@ -74,7 +126,22 @@ class Reader:
         if record is None or record.pull is None or record.folds:
             raise _Unknown
         out = ops.Out(tuple(map(expr_of, aval.shape)), aval.dtype, number)
-        return record.pull(_Symbolic(self.box), out, index, *(_Operand(self, v) for v in eqn.invars), **eqn.params)
+        return record.pull(_Symbolic(self), out, index, *(_Operand(self, v) for v in eqn.invars), **eqn.params)
+
+
+def _solved(cond: Cond) -> Cond:
+    """`f(n) <= limit` as `n <= largest`, where f grows with its only symbol."""
+    if len(cond.lhs.free) != 1:
+        return cond
+    (name,) = cond.lhs.free
+    largest, beyond = 0, cond.rhs.value + 1
+    while beyond - largest > 1:
+        middle = (largest + beyond) // 2
+        if cond.lhs.eval({name: middle}) <= cond.rhs.value:
+            largest = middle
+        else:
+            beyond = middle
+    return Cond(sym(name), "<=", const(largest))
 
 
 class _Operand:
@@ -109,14 +176,17 @@ def _entry(table: np.ndarray | None, index: tuple[Expr, ...], names: Sequence[st
 class _Symbolic:
     """An `ops.Body` that computes expressions; conditions are the constants 0 and 1."""
 
-    def __init__(self, box):
-        self._box = box
-        self.simplify, self.known_eq = box.simplify, box.known_eq
+    def __init__(self, reader: Reader):
+        self._reader, self._box = reader, reader.box
+        self.simplify, self.known_eq = self._box.simplify, self._box.known_eq
 
     def op(self, name: str, *args: Expr, dtype=None) -> Expr:
         rule = _OPS.get(name)
         if rule is None or np.dtype(dtype) not in _DTYPES or (name in _LOGICAL and dtype != np.bool_):
             raise _Unknown
+        if name not in _MODULAR:
+            within = _INT32 if dtype == np.bool_ else dtype  # operands of a comparison may be of either width
+            args = [self._reader.fitting(x, within) for x in args]
         return rule(self._box, *args)
 
     def const(self, value, dtype) -> Expr:
@@ -127,13 +197,13 @@ class _Symbolic:
     def convert(self, value: Expr, dtype) -> Expr:
         if np.dtype(dtype) not in _DTYPES or (dtype == np.bool_ and value.value not in (0, 1)):
             raise _Unknown
-        return value
+        return self._reader.fitting(value, _INT32) if dtype == _INT64 else value  # widened, perhaps
 
     def position(self, expr: Expr, dtype) -> Expr:
         return expr
 
     def index(self, value: Expr) -> Expr:
-        return value
+        return self._reader.fitting(value, _INT32)
 
     def where(self, cond: Expr, then, other: Expr) -> Expr:
         return then() if _truth(cond) else other
@@ -181,6 +251,7 @@ def _quotient(rule):
     return divide
 
 
+_MODULAR = {"add", "sub", "mul", "neg", "select"}  # right modulo any power of two
 _LOGICAL = ("and", "or", "not")  # bitwise on integers, which expressions cannot say
 
 # What scalar operations of the loop IR mean on expressions.

@@ -186,3 +186,25 @@ def test_floats_of_sizes_are_pythons(pytestconfig):
         for n in (3, 24, *rng.sample(range(1, 41), 4)):
             found, wanted = compiled(np.zeros(n, np.float32)), fun(n, np.float32(0))
             np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6, err_msg=f"{formula} at {n}")
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda n: np.arange(7) < n,
+        lambda n: n >= np.arange(7),
+        lambda n: np.arange(7) == n,
+        lambda n: np.not_equal(np.array([4, 9.5]), n / 2),
+        lambda n: np.arange(7.0) < n / 3,
+        lambda n: np.float32(5) <= n,
+        lambda n: np.int8(4) == n,
+        lambda n: np.float64(2.0) > n / 2,
+        lambda n: n ** np.arange(3),
+        lambda n: np.arange(3) ** n,
+    ],
+)
+def test_numpy_arrays_and_numbers_beside_sizes(fun):
+    whole = lambda x: jnp.asarray(fun(x.shape[0])) + jnp.zeros((), bool)
+    compiled = sod2.jit(whole, shapes="n")
+    for n in (4, 5, 7):
+        np.testing.assert_array_equal(compiled(np.ones(n)), jax.jit(whole)(np.ones(n)))

@@ -44,6 +44,24 @@ NUMBERS = [
 ]
 
 
+# What makes an integer that wrapped around small, with its dtype and largest value.
+SMALL = [
+    ("{w} % 7", "int32", 6),
+    ("{w} // 2**26", "int32", 32),
+    ("lax.div({w}, jnp.int32(2**26))", "int32", 32),
+    ("lax.rem({w}, jnp.int32(5))", "int32", 4),
+    ("{w} > 0", "bool", 1),
+    ("({w} < {d}).astype(jnp.int32)", "int32", 1),
+    ("jnp.clip({w}, -3, {d})", "int32", 130 * 130),
+    ("jnp.maximum({w}, 0) % 5", "int32", 4),
+    ("{w} >> 27", "int32", 16),
+    ("lax.shift_right_logical({w}, 27)", "int32", 31),
+    ("({w} & 15)", "int32", 15),
+    ("{w}.astype(jnp.int8)", "int8", 127),
+    ("jnp.float32({w} // 4096)", "float32", 1 << 19),
+]
+
+
 class Questions(Control):
     def dim(self) -> tuple[str, Expr, list[Term]]:
         """A size: its text, what it is, and the terms that the text uses."""
@@ -148,6 +166,30 @@ class Questions(Control):
         ])  # fmt: skip
         uses = [*(one if "{d}" in t else []), *(two if "{e}" in t else [])]
         return self.add(t.format(d=d, e=e), self.named(uses, []), shape, dtype, bound, exact)
+
+    def wrapping(self) -> tuple[str, str, Expr | None, list[Term]]:
+        """An int32 of a size (its text, too) that wraps around: a scalar, or one per position below the size."""
+        d, p, uses = self.dim()
+        w, n = self.one([(f"jnp.asarray({d}, jnp.int32)", None), (f"jnp.arange({d}, dtype=jnp.int32)", p)])
+        big, more = self.one([715827883, 1103515245, 65537, 2**31 - 1, -(2**30), 3]), self.one([0, 1, 12345, -7, 2**31 - 1])
+        t = self.one(["{w} * {big} + {more}", "({w} * {big} + {more}) * {big}", "{w} * {w} * {big}", "{more} - {w} * {big}"])
+        return f"({t.format(w=w, big=f'jnp.int32({big})', more=f'jnp.int32({more})')})", d, n, uses
+
+    def op_wrapping(self):
+        w, d, n, uses = self.wrapping()
+        t, dtype, bound = self.one(SMALL)
+        return self.add(t.format(w=w, d=d), self.named(uses, []), () if n is None else (n,), dtype, bound)
+
+    def op_read_at_a_wrapping_position(self):
+        w, _, n, uses = self.wrapping()
+        x = self.pick(lambda t: len(t.shape) > 0 and t.shape[0].eval(ZERO_SIZES) > 0)
+        if x is None:
+            return None
+        ways = [(f'jnp.take({x.name}, {w}, 0, mode="clip")', () if n is None else (n,))]
+        if n is None:
+            ways += [(f"lax.dynamic_slice_in_dim({x.name}, {w}, 1, 0)", (const(1),)), (f"{x.name}[{w} % 3 % {x.shape[0]}]", ())]
+        t, shape = self.one(ways)
+        return self.add(t, [x, *self.named(uses, [])], (*shape, *x.shape[1:]), x.dtype, x.bound)
 
     def op_cut(self):
         """A part or another order of x, at places made of sizes."""

@@ -1,4 +1,4 @@
-"""The whole pipeline on models, on an indexing zoo and on random programs: same bits, nothing hidden, fast, no guards."""
+"""The whole pipeline on models, on an indexing zoo and on random programs: same bits, nothing hidden, fast, no needless guard."""
 
 
 import flax.linen as nn
@@ -106,7 +106,7 @@ def test_zoo(fun, symbolic):
     before = jax.make_jaxpr(fun)(jax.ShapeDtypeStruct(shape, f32))
     guards = len(scope.guards)
     after = run(before, scope.box)
-    assert len(scope.guards) == guards
+    assert all(g.cond.op == "<=" and g.cond.rhs.value > 2**28 for g in scope.guards[guards:])  # that nothing wraps
     assert (found := oracle.difference(before, after, {"s": 5})) is None, found
 
 

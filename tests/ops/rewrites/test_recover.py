@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import sod2jax as sod2
 from sod2jax import symbolic
 from sod2jax.ir.dims import Scope
 from sod2jax.rewrite import oracle, run
@@ -23,7 +24,7 @@ def rewritten(fun, *dtypes, sizes=({"s": 7, "t": 3, "u": 4}, {"s": 4, "t": 2, "u
     before = jax.make_jaxpr(fun)(*arrays, *(jax.ShapeDtypeStruct((), dtype) for dtype in dtypes))
     guards = len(scope.guards)
     after = run(before, scope.box)
-    assert len(scope.guards) == guards
+    assert all(g.cond.op == "<=" and g.cond.rhs.value > 2**28 for g in scope.guards[guards:])  # that nothing wraps
     for numbers in sizes:
         assert (found := oracle.difference(before, after, numbers)) is None, found
     return [eqn.primitive.name for eqn in after.jaxpr.eqns]
@@ -139,3 +140,55 @@ def test_other_loops_stay(fun):
     s, u = scope.symbol("s", 4), scope.symbol("u", 0)
     specs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((s, 2, 6), (u, 6))]
     assert "while" in str(run(jax.make_jaxpr(fun)(*specs), scope.box))
+
+
+def repeated(h):
+    for _ in range(6):
+        h = h * 1103515245 + 12345
+    return h
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x, n: repeated(n),
+        lambda x, n: n ** jnp.arange(3),
+        lambda x, n: (n * 715827883) // 3,
+        lambda x, n: lax.div(n * 715827883, jnp.int32(3)),
+        lambda x, n: (n * 715827883) % 1000,
+        lambda x, n: jnp.maximum(n * 715827883, -5) - 1,
+        lambda x, n: jnp.where(n * 715827883 > 0, 1, 2),
+        lambda x, n: lax.cond(n * 715827883 > 0, lambda: 1, lambda: 2),
+        lambda x, n: x[n * 715827883],
+        lambda x, n: lax.dynamic_slice(x, (n * 715827883,), (2,)),
+        lambda x, n: jnp.take(x, jnp.arange(5, dtype=jnp.int32) * 1000003 * n, mode="clip"),
+        lambda x, n: (jnp.arange(5, dtype=jnp.int32) * 2**30 + n) // 7,
+        lambda x, n: lax.fori_loop(0, n * 715827883 // 2**28, lambda i, s: s + i, 0),
+        lambda x, n: (n * n * 500000000) // 7,
+    ],
+)
+@pytest.mark.parametrize("x64", [False, True])
+def test_integers_wrap_as_those_of_jax(fun, x64):
+    """What was read as exact arithmetic of sizes was wrong where the int32 had wrapped."""
+    with jax.enable_x64(x64):
+        whole = lambda x: fun(x, jnp.asarray(x.shape[0], jnp.int32))
+        compiled = sod2.jit(whole, shapes="n")
+        for size in (4, 7, 100, 3, 5):
+            x = np.arange(size, dtype=np.float32)
+            np.testing.assert_array_equal(compiled(x), jax.jit(whole)(x), err_msg=str(size))
+
+
+def test_integers_of_64_bits_wrap():
+    with jax.enable_x64(True):
+        whole = lambda x: jnp.asarray(x.shape[0]) * 6364136223846793005 // 3 + jnp.asarray(x.shape[0]) * 2**62
+        compiled = sod2.jit(whole, shapes="n")
+        for size in (4, 7, 100):
+            x = np.arange(size, dtype=np.float32)
+            np.testing.assert_array_equal(compiled(x), jax.jit(whole)(x), err_msg=str(size))
+
+
+def test_indices_that_cannot_wrap_are_one_compilation():
+    compiled = sod2.jit(lambda x: x[jnp.arange(x.shape[0]) // 2 * 2 + 1 - jnp.arange(x.shape[0]) % 2], shapes="n")
+    for size in (4, 8, 2):
+        np.testing.assert_array_equal(compiled(np.arange(size)), np.arange(size).reshape(-1, 2)[:, ::-1].ravel())
+    assert compiled.cache_info().compiles == 1

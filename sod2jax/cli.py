@@ -30,7 +30,7 @@ from rich.table import Table
 import sod2jax as sod2
 from sod2jax import binding, errors
 from sod2jax.bench import command as command_of_bench
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.lowering import targets
 from sod2jax.ops.coverage import HOW, rows
 from sod2jax.specs import parse_shape

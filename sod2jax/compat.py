@@ -358,9 +358,10 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
     """
     symbolic = lambda x: isinstance(x, (size, number))
     of_axis = lambda x, axis: type(np.shape(x)[axis]) is size
+    from jax._src import pjit
     from jax._src.image import scale
     from jax._src.lax.control_flow import loops
-    from jax._src.numpy import einsum, fft, hijax, lax_numpy, polynomial
+    from jax._src.numpy import array_methods, einsum, fft, hijax, lax_numpy, polynomial
     from jax._src.scipy import signal
 
     # What only wants to be sure that it is no tracer: the lengths of windows, of indices, of spaces, of samples.
@@ -406,6 +407,9 @@ def let_sizes_through(size: type, number: type, **instead) -> None:
         *(_core, "divide_shape_sizes", lambda *shapes: any(type(d) is size for shape in shapes for d in shape)),
         instead["divide_shapes"],
     )
+    replaces(pjit, "_infer_input_type", lambda _, __, args: any(type(x) is size for x in args), instead["jit_arguments"])
+    of_sizes = lambda x, shape: any(map(symbolic, jax.tree.leaves((x.shape, shape))))
+    replaces(array_methods, "_compute_newshape", of_sizes, instead["new_shape"])
     # With ints alone, JAX knows what to do.
     replaces(
         *(lax_numpy, "_arange", lambda *args, **kwargs: _floats_and_sizes((*args, *kwargs.values()), size, number)),

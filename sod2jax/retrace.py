@@ -21,10 +21,11 @@ import jax
 from sod2jax import compat
 from sod2jax.errors import ShapeError
 from sod2jax.ir.call_sites import owner
-from sod2jax.ir.dims import Dim, Scope, UndecidedDimension
+from sod2jax.ir.dims import Dim, UndecidedDimension
 from sod2jax.ir.expr import Expr, sym
 from sod2jax.ir.fixed import IN_ARRAY, NOWHERE, ROWS, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place, remedy
 from sod2jax.ir.ratio import SizeFloat
+from sod2jax.ir.scope import Scope
 
 UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError)  # a NumPy scalar has attributes that a Dim lacks
 _TRACED = (jax.errors.TracerArrayConversionError, jax.errors.TracerIntegerConversionError, jax.errors.ConcretizationTypeError)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from jax import lax
 
 from sod2jax import compat
 from sod2jax.errors import ShapeError
+from sod2jax.ir import call_sites
 from sod2jax.ir.dims import Dim, UndecidedDimension
 from sod2jax.ir.fixed import SizeNeeded
 from sod2jax.ir.ratio import SizeFloat, SizeFloat64
@@ -117,6 +119,23 @@ def divide_shapes(default, whole, parts):
         raise ShapeError(f"cannot reshape an array of shape {whole} into {parts} where {now}: its size is no multiple") from None
 
 
+def new_shape(default, x, shape):
+    """The shape that `jnp.reshape` makes. Where a program may catch the error, the sizes are compared at once: else it is a guard
+    that is made after the trace."""
+    made = default(x, shape)
+    if call_sites.may_be_caught(sys._getframe(1)) and math.prod(x.shape) != math.prod(made):
+        raise ShapeError(f"cannot reshape an array of shape {x.shape} into {made}: it has another size")
+    return made
+
+
+def jit_arguments(default, function, debug_info, args):
+    """The types of arguments of a jitted function, which JAX's own functions are, too."""
+    for x in args:
+        if isinstance(x, Dim):
+            x.scope.require_int(x, f"that is passed to {getattr(function, '__name__', function)}")
+    return default(function, debug_info, args)
+
+
 def squeeze_axes(shape) -> tuple[int, ...]:
     """The axes that `jnp.squeeze` removes, which is a question about each size."""
     return tuple(i for i, size in enumerate(shape) if size == 1)
@@ -142,5 +161,7 @@ def install() -> None:
         squeeze_axes=squeeze_axes,
         contract_path=contract_path,
         divide_shapes=divide_shapes,
+        new_shape=new_shape,
+        jit_arguments=jit_arguments,
         scan_length=scan_length,
     )

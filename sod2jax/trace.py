@@ -23,10 +23,11 @@ import jax
 from sod2jax import compat, state_compat, symbolic
 from sod2jax.arguments import Arguments, Call
 from sod2jax.errors import ShapeError, SpecError, not_yet
-from sod2jax.ir.dims import Dim, Scope, expr_of
+from sod2jax.ir.dims import Dim, expr_of
 from sod2jax.ir.expr import Expr, const, parse, sym
 from sod2jax.ir.fixed import Fixed
 from sod2jax.ir.program import Cond, Guard, SymbolDef
+from sod2jax.ir.scope import Scope
 from sod2jax.rebind import functions_of, redirected
 from sod2jax.retrace import first_that_traces
 from sod2jax.specs import Contract, Leaf, ShapeSpec, check_rank_and_dtype, contract_guard, parse_constraint, symbol_defs

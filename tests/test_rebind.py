@@ -11,9 +11,10 @@ import pytest
 
 import sod2jax as sod2
 from sod2jax.errors import StaticSizeWarning
-from sod2jax.ir.dims import Dim, Scope
+from sod2jax.ir.dims import Dim
 from sod2jax.ir.expr import sym
 from sod2jax.ir.ratio import SizeFloat
+from sod2jax.ir.scope import Scope
 from sod2jax.rebind import functions_of, redirected
 
 

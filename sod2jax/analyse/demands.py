@@ -13,8 +13,8 @@ from jax.extend.core import Jaxpr
 
 from sod2jax import compat
 from sod2jax.errors import ShapeError
-from sod2jax.ir.dims import Scope
 from sod2jax.ir.program import Cond
+from sod2jax.ir.scope import Scope
 from sod2jax.ops import demands
 
 

@@ -56,7 +56,7 @@ class Box:
 
     def __init__(self, ranges: Mapping[str, tuple[Bound, Bound]] | None = None, facts=()):
         self._parent: Box | None = None
-        self.scope = None  # the `ir.dims.Scope` whose sizes this box knows
+        self.scope = None  # the `ir.scope.Scope` whose sizes this box knows
         self._work = _Work()
         self._lowers: dict[str, list[Expr]] = {}
         self._uppers: dict[str, list[Expr]] = {}

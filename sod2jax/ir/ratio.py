@@ -528,7 +528,9 @@ def of_ufunc(ufunc, method: str, inputs: tuple, kwargs: dict):
 
 
 def _value(x):
-    return x.__jax_array__() if isinstance(x, SizeFloat) or size_of(x) is not None else x
+    if isinstance(x, SizeFloat):
+        return x.__jax_array__()
+    return x.dimension_as_value() if size_of(x) is not None else x
 
 
 COMPARISONS = {

@@ -18,8 +18,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Va
 
 from sod2jax.compat import ShapedArray
 from sod2jax.ir.box import Box
-from sod2jax.ir.dims import Dim, expr_of, scope_of
+from sod2jax.ir.dims import Dim, expr_of
 from sod2jax.ir.expr import Expr
+from sod2jax.ir.scope import scope_of
 from sod2jax.rewrite.positions import Reader
 
 Atom = Var | Literal

@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sod2jax import ops
-from sod2jax.ir.dims import expr_of, scope_of
+from sod2jax.ir.dims import expr_of
 from sod2jax.ir.expr import FLOORDIV, MOD, SYM, Expr, const, floordiv, maximum, minimum, mod, sym
 from sod2jax.ir.program import Cond
+from sod2jax.ir.scope import scope_of
 
 _INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
 _DTYPES = {_INT32, _INT64, np.dtype(bool)}
@@ -64,9 +65,8 @@ class Reader:
             answer = self.fitting(value(), dtype)
         except _Unknown:
             return None
-        scope = scope_of(self.box)
         for cond in self._assumed:
-            scope.assume(cond, "integers that do not wrap")
+            scope_of(self.box).assume(cond, "integers that do not wrap")
         return answer
 
     def fitting(self, value: Expr, dtype) -> Expr:
@@ -101,7 +101,8 @@ class Reader:
             term = const(abs(coefficient))
             for atom in monomial:
                 if atom.kind == SYM:
-                    term *= self._extents.get(atom.name, atom.expr)
+                    extent = self._extents.get(atom.name)
+                    term *= atom.expr if extent is None else self._magnitude(extent)
                 elif atom.kind in (FLOORDIV, MOD):
                     term *= self._magnitude(atom.args[atom.kind == MOD])
                 else:

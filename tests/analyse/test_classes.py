@@ -9,7 +9,7 @@ from jax import lax
 
 from sod2jax.analyse.classes import class_of, classify
 from sod2jax.analyse.rdp import analyse
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.ops import Dyn, Mapping, OpDef, of
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import sod2jax as sod2
 from sod2jax.analyse.demands import demand
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 
 
 def trace(f, hint):

@@ -9,10 +9,10 @@ import pytest
 
 from sod2jax.analyse.explain import explain, shortened
 from sod2jax.analyse.rdp import analyse
-from sod2jax.ir.dims import Scope
 from sod2jax.ir.expr import const, parse, sym
 from sod2jax.ir.loops import Kernel
 from sod2jax.ir.program import Branch, Cond, Guard, Host, HostCall, Input, Loop, Program, Slot, Step, SymbolDef
+from sod2jax.ir.scope import Scope
 
 F32 = np.dtype(np.float32)
 S = sym("s")

@@ -13,9 +13,9 @@ from jax.extend.core.primitives import cond_p
 from sod2jax.analyse.rdp import analyse
 from sod2jax.errors import ShapeError
 from sod2jax.ir.box import Box
-from sod2jax.ir.dims import Scope
 from sod2jax.ir.expr import const, minimum, parse, sym
 from sod2jax.ir.facts import UNDEF
+from sod2jax.ir.scope import Scope
 from sod2jax.ops import Dyn, of
 from sod2jax.rewrite.at_sizes import at_sizes
 

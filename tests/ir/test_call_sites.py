@@ -18,7 +18,7 @@ from jax import lax
 import sod2jax as sod2
 from sod2jax.ir import call_sites
 from sod2jax.ir.call_sites import SITES, in_memo, place_of
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 
 
 class Twin(int):
@@ -258,6 +258,10 @@ CAUGHT = {
     "stack": lambda x, y: jnp.stack([x, y]),
     "solve": lambda x, y: jnp.linalg.solve(jnp.eye(2) * jnp.ones((x.shape[0], 1, 1)), jnp.ones((y.shape[0], 2, 1))),
     "reshape": lambda x, y: x.reshape(3, -1),
+    "reshape to numbers": lambda x, y: jnp.outer(x, y).reshape(5, 6),
+    "reshape to sizes": lambda x, y: x.reshape(y.shape),
+    "an int too large": lambda x, y: x * (y.shape[0] * 10**9),
+    "an int too small": lambda x, y: jnp.maximum(x, -y.shape[0] * 10**9),
 }
 PAIRS = [(5, 6), (5, 1), (1, 5), (5, 5), (3, 3), (1, 1), (1, 7)]
 
@@ -271,7 +275,7 @@ def test_an_error_that_the_program_catches_is_jaxs_at_all_sizes(name, shapes):
     def fun(x, y):
         try:
             return CAUGHT[name](x, y)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return x.sum()
 
     for k in (0, 2, 6):

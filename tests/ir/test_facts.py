@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from sod2jax.analyse.rdp import analyse
 from sod2jax.ir.box import Box
-from sod2jax.ir.dims import Scope
 from sod2jax.ir.expr import const, parse, sym
 from sod2jax.ir.facts import NAC, UNDEF, Known, facts_text, meet, meet_shapes, of_constant
 from sod2jax.ir.program import Cond
+from sod2jax.ir.scope import Scope
 
 S, T = sym("s"), sym("t")
 BOX = Box({"s": (0, None), "t": (0, None)})

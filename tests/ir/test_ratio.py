@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import sod2jax as sod2
-from sod2jax.ir.dims import Scope
 from sod2jax.ir.expr import sym
 from sod2jax.ir.formula import text
 from sod2jax.ir.ratio import LARGEST, SizeFloat, SizeFloat64
+from sod2jax.ir.scope import Scope
 
 SIZES = (6, 9, 5, 100, 10, 1, 0, 2000)
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from sod2jax import rewrite
 from sod2jax.ir import check
-from sod2jax.ir.dims import Scope, expr_of
+from sod2jax.ir.dims import expr_of
 from sod2jax.ir.program import Branch, Input, SymbolDef
+from sod2jax.ir.scope import Scope
 from sod2jax.lowering import assemble, targets
 from sod2jax.lowering.pieces import Lowerer
 from sod2jax.ops.outputs import separate

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from sod2jax.ir.dims import Scope, shape_exprs
+from sod2jax.ir.dims import shape_exprs
 from sod2jax.ir.expr import const, sym
+from sod2jax.ir.scope import Scope
 from sod2jax.ops.equations import SOLVE
 
 ENV = {"b": 3, "s": 8}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.rewrite import oracle
 from sod2jax.rewrite.cse import cse
 from sod2jax.rewrite.dce import dce

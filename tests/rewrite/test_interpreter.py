@@ -9,7 +9,7 @@ from jax.extend.core import primitives as p
 import sod2jax as sod2
 from sod2jax import compat
 from sod2jax.ir.box import Box
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.rewrite import oracle
 from sod2jax.rewrite.interpreter import rewrite
 

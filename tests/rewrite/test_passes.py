@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from sod2jax.ir.box import Box
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.rewrite import oracle, run
 
 f32 = np.float32

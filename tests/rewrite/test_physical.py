@@ -6,7 +6,7 @@ import pytest
 
 from sod2jax import compat
 from sod2jax.errors import UnsupportedError
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.rewrite import run
 from sod2jax.rewrite.inline import inline
 from sod2jax.rewrite.physical import physical

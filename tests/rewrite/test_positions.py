@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.rewrite.at_sizes import at_sizes
 from sod2jax.rewrite.inline import inline
 from sod2jax.rewrite.interpreter import Context

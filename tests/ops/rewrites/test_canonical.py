@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.rewrite import oracle, run
 
 # lhs, rhs, dimension numbers, parameters; "h" and "w" are symbols

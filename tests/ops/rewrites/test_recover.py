@@ -8,7 +8,7 @@ from jax import lax
 
 import sod2jax as sod2
 from sod2jax import symbolic
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.rewrite import oracle, run
 
 MOVES = {"slice", "rev", "reshape", "transpose", "broadcast_in_dim", "concatenate", "pad"}

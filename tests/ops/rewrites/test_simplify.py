@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from sod2jax.ir.dims import Scope
+from sod2jax.ir.scope import Scope
 from sod2jax.ops.rewrites import simplify
 from sod2jax.rewrite import oracle
 from sod2jax.rewrite.dce import dce

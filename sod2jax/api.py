@@ -33,7 +33,6 @@ from sod2jax.specs import Contract, Leaf, holds
 from sod2jax.trace import Signature, Traced, automatic_signature, contract_signature, fun_name, static_signature, trace
 
 logger = logging.getLogger("sod2jax")
-compat.register_exclusion(__file__)
 
 
 @dataclass(frozen=True)

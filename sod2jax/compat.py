@@ -44,6 +44,7 @@ from jaxlib import xla_client as _xla_client
 # Frames of this package are not the user's: JAX's source lines and filtered tracebacks skip them.
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _source_info.register_exclusion(_PACKAGE + os.sep)
+_traceback_util.register_exclusion(_PACKAGE + os.sep)
 
 api_boundary = _traceback_util.api_boundary
 """Decorator of public entry points: tracebacks raised through it are filtered as JAX's own (`jax_traceback_filtering`)."""
@@ -52,11 +53,6 @@ Tracer = _core.Tracer
 ShapedArray = _core.ShapedArray
 ARRAYS = (Tracer, ShapedArray, jax.ShapeDtypeStruct)
 """What has a shape that may be symbolic."""
-
-
-def register_exclusion(path: str) -> None:
-    """Leaves the frames of the file `path` out of filtered tracebacks."""
-    _traceback_util.register_exclusion(path)
 
 
 # -- source lines

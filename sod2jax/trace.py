@@ -14,7 +14,7 @@ import contextlib
 import functools
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,7 +103,7 @@ def trace(
     """Traces the function once for `signature`. Of `args` and `kwargs` only the static arguments are read."""
     scope = _scope(signature, {}, "==")
     precise = jax.default_matmul_precision(precision) if precision else contextlib.nullcontext()
-    with precise, state_compat.symbolic_traces:
+    with precise, state_compat.symbolic_traces, _sizes_noted(signature, call):
         jitted, scope = first_that_traces(
             scope, functools.partial(_scope, signature), lambda scope: _jax_trace(arguments, args, kwargs, call, signature, scope)
         )
@@ -132,6 +132,23 @@ def trace(
         statics=call.statics,
         x64=jax.config.jax_enable_x64,
     )
+
+
+@contextlib.contextmanager
+def _sizes_noted(signature: Signature, call: Call) -> Iterator[None]:
+    """Adds to errors that name symbols which sizes those are in this call."""
+    try:
+        yield
+    except Exception as error:
+        named = set(re.findall(r"\w+", str(error)))
+        sizes = [
+            f"{d.name} = {signature.hints[d.name]}, from axis {d.axis} of {call.leaves[d.input].path!r}"
+            for d in signature.symbols
+            if d.name in named and d.name in signature.hints
+        ]
+        if sizes:
+            error.add_note("In this call " + "; ".join(sizes) + ".")
+        raise
 
 
 def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signature, scope: Scope):

@@ -173,3 +173,10 @@ def test_a_sum_of_sizes_has_a_dtype_as_numpys_sums_have():
     for n in (4, 5, 4):
         np.testing.assert_array_equal(f(np.ones(n, np.float32)), np.ones(n, np.float32) / np.float32(n))
     assert f.cache_info().compiles == 1
+
+
+def test_an_error_of_jax_says_which_sizes_this_call_has():
+    f = sod2.jit(lambda x, rows: x + rows[0], shapes=("n", "m, _"))
+    with pytest.raises(TypeError, match=r"incompatible shapes for broadcasting: \(n,\), \(3,\)") as error:
+        f(np.ones(4, np.float32), np.ones((2, 3), np.float32))
+    assert error.value.__notes__[0] == "In this call n = 4, from axis 0 of 'x'."

@@ -43,6 +43,10 @@ sod2_status solve(const Image &image, const int64_t *dims, int64_t *values, sod2
                   "axis %" PRId64 " of %s has size %" PRId64 ", which is not %" PRId64
                   "*%s + %" PRId64,
                   s.axis, path, dim, s.scale, s.name, s.offset);
+    if (values[i] < s.low && s.high == INT64_MAX)
+      return fail(error, SOD2_MISFIT,
+                  "axis %" PRId64 " of %s makes %s = %" PRId64 ", compiled for %" PRId64 " <= %s",
+                  s.axis, path, s.name, values[i], s.low, s.name);
     if (values[i] < s.low || values[i] > s.high)
       return fail(error, SOD2_MISFIT,
                   "axis %" PRId64 " of %s makes %s = %" PRId64 ", compiled for %" PRId64

@@ -34,7 +34,6 @@ from sod2jax.verification.report import Failure, Skip, Source, VerifyReport, lit
 from sod2jax.verification.sizes import Sizes, Space, candidates, combine, nbytes, tile_edges
 from sod2jax.verification.values import call_text, draw, like
 
-compat.register_exclusion(__file__)
 MOST_STEPS = 60  # comparisons to make one failure small
 MOST_FAILURES = 3  # that are made small
 PATIENCE = 2.0  # seconds before a bar shows

@@ -92,6 +92,10 @@ def test_reasons(recorder):
     assert recorder.reasons_of(f, jnp.ones((2, 3), jnp.int32)) == ["x is int32, compiled for float32"]
     assert recorder.reasons_of(f, jnp.ones(2)) == ["x has rank 1, compiled for rank 2"]
     assert recorder.reasons_of(f, jnp.ones((2, 11))) == ["axis 1 of x makes m = 11, compiled for 0 <= m <= 10"]
+    recorder.bounds = {"m": (5, None)}
+    g = recorder.function()
+    g(jnp.ones((2, 6)))
+    assert recorder.reasons_of(g, x) == ["axis 1 of x makes m = 3, compiled for 5 <= m"]
     assert recorder.reasons_of(f, x, x) == ["the arguments are another pytree than those it was compiled for"]
     assert recorder.reasons_of(f, [x]) == ["the arguments are another pytree than those it was compiled for"]
     with jax.enable_x64(True):

@@ -2,7 +2,7 @@
 //  * Lives are those of the image: from one position to another, both included. A life that holds a
 //  step which holds others from outside ends with that step, whatever runs within it.
 //  * A slot that lies where another one ends in the same step is written in place: neither is
-//  filled.
+//  filled. In a branch it may be written over memory from outside, which is filled after the branch.
 //  * What chooses a branch or ends a loop is read between two steps; it is left as it is.
 #include "poison.h"
 
@@ -26,7 +26,8 @@ void fill(void *data, int64_t bytes) {
 } // namespace
 
 Poison::Poison(const Image &image)
-    : image_(image), born_(image.steps.size()), dead_(image.steps.size()) {
+    : image_(image), born_(image.steps.size()), last_(image.steps.size()),
+      dead_(image.steps.size()) {
   const auto steps = static_cast<int64_t>(image.steps.size());
   std::vector<char> asked(image.slots.size(), 0);
   for (const Branch &branch : image.branches)
@@ -39,7 +40,10 @@ Poison::Poison(const Image &image)
     if (slot.kind != SlotKind::Arena || slot.first < 0 || slot.first >= steps)
       continue;
     born_[static_cast<size_t>(slot.first)].push_back(static_cast<int64_t>(n));
-    if (slot.last >= steps || slot.last < slot.first || asked[n])
+    if (slot.last >= steps || slot.last < slot.first)
+      continue;
+    last_[static_cast<size_t>(slot.last)].push_back(static_cast<int64_t>(n));
+    if (asked[n])
       continue;
     int64_t end = slot.last;
     for (int64_t at = slot.last - 1; at >= slot.first; --at)
@@ -64,7 +68,7 @@ void Poison::begin(const Executable &e, const sod2_plan &plan, const sod2_input 
 void Poison::before(int64_t position, const sod2_plan &plan, const Context &context) const {
   auto at = static_cast<size_t>(position);
   fill(context.scratch.data(), static_cast<int64_t>(context.scratch.bytes()));
-  fill_apart(born_[at], dead_[at], plan, context);
+  fill_apart(born_[at], last_[at], plan, context);
 }
 
 void Poison::after(int64_t position, const sod2_plan &plan, const Context &context) const {

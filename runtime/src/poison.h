@@ -22,7 +22,7 @@ private:
                   const Context &context) const;
 
   const Image &image_;
-  std::vector<Slots> born_, dead_; // of each position
+  std::vector<Slots> born_, last_, dead_; // of each position; dead: to be filled after it
 };
 
 } // namespace sod2

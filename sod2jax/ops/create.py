@@ -74,4 +74,5 @@ def creates(prim, pull, value=None):
 creates(p.iota_p, iota, values.SHAPE.get("iota"))
 creates(dim_as_value_p, dim_as_value, values.SHAPE.get("dim_as_value"))
 creates(compat.primitive("empty"), empty)
+creates(compat.primitive("empty2"), empty)  # of residuals that the other branch of a `cond` has; XLA takes 0, too
 defop(OpDef(size_float_p, Dyn.ISDO, Mapping.SOURCE, pull=size_float, cost=20.0))

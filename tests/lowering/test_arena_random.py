@@ -14,7 +14,9 @@ import random
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 import sod2jax as sod2
 from sod2jax import binding
@@ -203,3 +205,16 @@ def test_memory_is_right(number, pytestconfig, tmp_path, monkeypatch):
             program = planned.lower(*given)._executable.program
             for k, (a, b) in enumerate(zip(execute(program, given, run_of_library(program), checked=True), want, strict=True)):
                 np.testing.assert_array_equal(a, np.asarray(b), err_msg=f"by the interpreter, result {k}; seed {seed}:\n{text}")
+
+
+def test_a_temporary_of_a_branch_over_memory_from_outside(monkeypatch):
+    """The checks of SOD2_CHECK=2 filled it before the branch had read it."""
+    monkeypatch.setenv("SOD2_CHECK", "2")
+
+    def taken(y):
+        t = y * 2
+        return jnp.cumsum(t) + t
+
+    f = lambda x: lax.cond(x[0] > -9, taken, lambda y: jnp.ones(y.shape), jnp.cumsum(x))
+    x = np.arange(8, dtype=np.float32)
+    np.testing.assert_array_equal(sod2.jit(f, shapes="n")(x), jax.jit(f)(x))

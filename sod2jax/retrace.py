@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TypeVar
 
 import jax
+import numpy as np
 
 from sod2jax import compat
 from sod2jax.errors import ShapeError
@@ -27,7 +28,7 @@ from sod2jax.ir.fixed import IN_ARRAY, NOWHERE, ROWS, Fixed, Place, SimplerWitho
 from sod2jax.ir.ratio import SizeFloat
 from sod2jax.ir.scope import Scope
 
-UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError)  # a NumPy scalar has attributes that a Dim lacks
+UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError, IndexError)  # NumPy's scalars do more than a Dim
 _TRACED = (jax.errors.TracerArrayConversionError, jax.errors.TracerIntegerConversionError, jax.errors.ConcretizationTypeError)
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _MOST = 3  # sizes that are fixed one by one, before all are
@@ -126,6 +127,8 @@ def from_sizes(err: BaseException) -> bool:
         return True
     if isinstance(err, ShapeError):  # the sizes at hand are wrong
         return False
+    if isinstance(err, IndexError) and "integer" not in str(err):  # NumPy's, of an index that is an array of objects
+        return False
     frames = list(traceback.walk_tb(err.__traceback__))
     innermost, instruction = frames[-1][0], _last(err).tb_lasti
     code = innermost.f_code
@@ -140,8 +143,10 @@ def from_sizes(err: BaseException) -> bool:
 
 def _holds_size(value, depth: int = 3) -> bool:
     """Whether a size stands in a value: alone, in the shape of an array, or within tuples, lists and dicts."""
-    if type(value) is Dim:
+    if type(value) is Dim or isinstance(value, SizeFloat):
         return True
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return True  # made of sizes, or of what NumPy chose among them
     if depth and isinstance(value, (tuple, list, dict)):
         return any(_holds_size(x, depth - 1) for x in (value.values() if isinstance(value, dict) else value))
     return isinstance(value, compat.ARRAYS) and any(type(d) is Dim for d in value.shape)

@@ -47,8 +47,8 @@ def by_integer(op: str, b) -> bool | tuple[str, int]:
         b = b.real
     if b != b:
         return False
-    if b in (math.inf, -math.inf):
-        return op in ("<", "<=") if b > 0 else op in (">", ">=")
+    if abs(b) >= 2**63:  # no size is as large
+        return op != "==" and (op in ("<", "<=")) == (b > 0)
     below = math.floor(b)
     if op == "==":
         return False if b != below else (op, below)

@@ -116,12 +116,29 @@ class Dim:
     def __pow__(self, other):
         if is_int(other) and other >= 0:
             return self.scope.dim(self.expr ** int(other))
-        if type(other) is Dim:
-            return self.dimension_as_value() ** other.dimension_as_value()
+        if type(other) is Dim:  # an int, or a float where it is negative
+            return self ** other.scope._fix(other, EXPONENT, sys._getframe(1))
         return ratio.binary("pow", self, other)
 
     def __rpow__(self, other):
-        return other ** self.dimension_as_value() if is_int(other) else ratio.binary("pow", other, self)
+        return other ** self.scope._fix(self, EXPONENT, sys._getframe(1)) if is_int(other) else ratio.binary("pow", other, self)
+
+    def __lshift__(self, other):
+        return self * (1 << other) if is_int(other) else _bitwise(operator.lshift, self, other)
+
+    def __rshift__(self, other):
+        return self // (1 << other) if is_int(other) else _bitwise(operator.rshift, self, other)
+
+    def __and__(self, other):
+        low_bits = is_int(other) and other >= 0 and other & (other + 1) == 0
+        return self % (int(other) + 1) if low_bits else _bitwise(operator.and_, self, other)
+
+    __rand__ = __and__
+    __or__ = __ror__ = lambda self, other: _bitwise(operator.or_, self, other)
+    __xor__ = __rxor__ = lambda self, other: _bitwise(operator.xor, self, other)
+    __rlshift__ = lambda self, other: _bitwise(operator.lshift, other, self)
+    __rrshift__ = lambda self, other: _bitwise(operator.rshift, other, self)
+    __invert__ = lambda self: -self - 1
 
     def __truediv__(self, other):
         return ratio.binary("div", self, other)
@@ -135,7 +152,9 @@ class Dim:
     __ceil__ = __trunc__ = __floor__
 
     def __round__(self, digits=None):
-        return self
+        if digits is None or digits >= 0:
+            return self
+        return round(self.scope._fix(self, "what is rounded to tens", sys._getframe(1)), digits)
 
     def max(self, other):
         return self._arithmetic(expr.maximum, other)
@@ -151,11 +170,13 @@ class Dim:
             if other.scope is not scope:
                 raise ValueError(f"size {self.expr} and size {other.expr} belong to different traces")
             value = other.expr
-        elif is_int(other):
+        elif is_int(other) and not _is_narrow(other):
             value = const(int(other))
         elif isinstance(other, (float, ratio.SizeFloat)) and op in _OF_FLOATS:
             return _OF_FLOATS[op](*((other, self) if reflected else (self, other)))
         elif isinstance(other, (numbers.Number, np.ndarray, np.generic)):
+            if isinstance(other, np.generic):
+                scope.note_array([self.expr])
             a, b = (other, self.dimension_as_value()) if reflected else (self.dimension_as_value(), other)
             return op(a, b)
         else:
@@ -170,6 +191,9 @@ class Dim:
         """NumPy's functions of sizes: integer arithmetic stays a size, anything else is a float of sizes, or an array."""
         if method != "__call__" or kwargs:
             return NotImplemented
+        if any(map(_is_narrow, inputs)):
+            self.scope.note_array([self.expr])
+            return getattr(jnp, ufunc.__name__)(*(x.dimension_as_value() if type(x) is Dim else x for x in inputs))
         if ufunc in _UFUNCS and all(type(x) is Dim or is_int(x) for x in inputs):
             return _UFUNCS[ufunc](*(x if type(x) is Dim else int(x) for x in inputs))
         return ratio.of_ufunc(ufunc, method, inputs, kwargs)
@@ -231,17 +255,44 @@ class Dim:
         return dim_as_value_p.bind(dim=self)
 
     def __jax_array__(self):
-        """As JAX asks for it, for an operand, say: an int, which may be too large. To a dtype it converts exactly."""
-        if sys._getframe(1).f_code.co_name not in _CONVERTING:
-            self.scope.require_int(self, "of which an array is made")
+        """As JAX asks for it, for an operand, say: an int, which may be too large. To a float dtype it converts exactly."""
+        caller = sys._getframe(1)
+        name, given = caller.f_code.co_name, caller.f_locals
+        base, exponent = _POWERS.get(name, ("", ""))
+        if given.get(exponent) is self and not jnp.issubdtype(jnp.result_type(given[base]), jnp.inexact):
+            self.scope._fix(self, EXPONENT, caller)  # an integer to a power is unrolled
+        dtype = given.get("dtype") if name == "array" else None
+        if name not in _CONVERTING and (dtype is None or np.issubdtype(dtype, np.integer)):
+            self.scope.require_int(self, "of which an array is made", dtype)
         return self.dimension_as_value()
 
 
-_CONVERTING = {"_convert_element_type", "array", "<listcomp>"}  # of lists, in `array`
+EXPONENT = "an exponent"
+_POWERS = {"power": ("x1", "x2"), "_operator_pow": ("self", "other")}  # functions of JAX: names of base and exponent
+_CONVERTING = {"_convert_element_type", "<listcomp>"}  # of lists, in `array`
 
 
 def is_int(x) -> bool:
     return isinstance(x, (int, np.integer))
+
+
+def _bitwise(f: Callable, a, b):
+    """Python's operator of ints, for which sizes become numbers; for anything else, that one's own."""
+    if not all(type(x) is Dim or is_int(x) for x in (a, b)):
+        return NotImplemented
+    frame = sys._getframe(2)
+    return f(*(x.scope._fix(x, "an operand of a bitwise operator", frame) if type(x) is Dim else x for x in (a, b)))
+
+
+def _is_narrow(x) -> bool:
+    """Whether NumPy computes with `x` and an int in a dtype of its own, where the result wraps."""
+    return isinstance(x, np.integer) and (x.dtype.itemsize < 4 or x.dtype.kind == "u")
+
+
+def _numpy_power(a, b):
+    if b < 0:
+        raise ValueError("Integers to negative integer powers are not allowed.")
+    return a**b
 
 
 _OF_FLOATS = {
@@ -257,7 +308,10 @@ _UFUNCS = {
     np.floor_divide: operator.floordiv,
     np.remainder: operator.mod,
     np.divmod: divmod,
+    np.power: lambda a, b: _numpy_power(a, b),
     np.negative: operator.neg,
+    np.absolute: abs,
+    **dict.fromkeys((np.floor, np.ceil, np.trunc), lambda a: a),  # of NumPy's ints, since 2.1
     np.maximum: lambda a, b: a.max(b) if type(a) is Dim else b.max(a),
     np.minimum: lambda a, b: a.min(b) if type(a) is Dim else b.min(a),
     **ratio.COMPARISONS,

@@ -45,6 +45,7 @@ from sod2jax.ir.formula import (
 )
 from sod2jax.ir.program import Cond
 
+_SAFE_EXPONENT = 16  # no size to this power is too large for a float
 LARGEST = 2**48  # sizes beyond which a float's floor is not Python's
 _DENOMINATORS = 1000  # of fractions that a decimal constant may stand for
 
@@ -198,9 +199,16 @@ class SizeFloat:
         return int(self.__trunc__())  # must be a Python int: a size is fixed then
 
     def __float__(self):
+        if self.hint is not None and call_sites.by_user(sys._getframe(1)):  # from a function in C, that is
+            self._fix("the code", f"needs {text(self.code)} as a Python float")
+            return self.hint
         for e in self.sizes:
             float(self.scope.dim(e))
         return self.hint
+
+    def rint(self):
+        """What `np.round` of it calls."""
+        return self._integral("round_even")
 
     def max(self, other):
         raise TypeError("'float' object cannot be interpreted as an integer")
@@ -291,6 +299,14 @@ class SizeFloat:
             return value
         self._fix(f"{what} of {text(self.code)}", "depends on it in no monotone way")
         return value
+
+    def finite(self) -> None:
+        """Asks that Python computes it: OverflowError at the sizes where it does not."""
+        try:
+            self.step(lambda value: 0, "the magnitude")
+        except OverflowError:
+            self._fix(text(self.code), "is too large for a float")
+            raise
 
     def _range(self, function, value: int, what: str) -> bool:
         """Guards that the size lies where `function` has this value, if it lies on a stretch of them."""
@@ -444,7 +460,10 @@ def unary(name: str, x, wide: bool = False) -> SizeFloat:
         return kind(x.code, x.scope, x.exact)._integral(name)
     if not wide and ((name in ("log", "log2", "log10") and x <= 0) or (name == "sqrt" and x < 0)):
         raise ValueError("math domain error")
-    return kind((name, x.code), x.scope, _negated(x.exact) if name == "neg" and x.exact is not None else None)
+    result = kind((name, x.code), x.scope, _negated(x.exact) if name == "neg" and x.exact is not None else None)
+    if not wide and name in ("exp", "exp2", "expm1"):
+        result.finite()
+    return result
 
 
 def binary(name: str, a, b, wide: bool = False):
@@ -460,7 +479,10 @@ def binary(name: str, a, b, wide: bool = False):
         _check(name, a, b, scope)
     left, right = _exact(a), _exact(b)
     exact = None if left is None or right is None else _combined(name, left, right, scope)
-    return (SizeFloat64 if wide else SizeFloat)((name, _code(a), _code(b)), scope, exact)
+    result = (SizeFloat64 if wide else SizeFloat)((name, _code(a), _code(b)), scope, exact)
+    if name == "pow" and not wide and not (isinstance(b, (int, float)) and abs(b) <= _SAFE_EXPONENT):
+        result.finite()
+    return result
 
 
 def _held(x) -> bool:
@@ -520,6 +542,7 @@ def of_ufunc(ufunc, method: str, inputs: tuple, kwargs: dict):
     name = OF_NUMPY.get(ufunc)
     if name is not None and all(isinstance(x, (SizeFloat, int, float, np.integer)) or size_of(x) is not None for x in inputs):
         return unary(name, *inputs, wide=True) if len(inputs) == 1 else binary(name, *inputs, wide=True)
+    inputs = tuple(np.asarray(x) if isinstance(x, (list, tuple)) else x for x in inputs)
     if ufunc in COMPARISONS and not any(isinstance(x, np.ndarray) for x in inputs):
         return COMPARISONS[ufunc](*(x.item() if isinstance(x, np.generic) else x for x in inputs))
     sizes = [x for x in inputs if isinstance(x, SizeFloat) or size_of(x) is not None]

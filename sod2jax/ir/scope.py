@@ -123,10 +123,11 @@ class Scope:
         self.guards.append(Guard(cond, "version", text, where, error))
         self._assume(cond)
 
-    def require_int(self, d: Dim, where: str) -> None:
+    def require_int(self, d: Dim, where: str, dtype=None) -> None:
         """Demand that a size fits where JAX makes an array of an int; OverflowError, as JAX raises it, if it does not."""
-        limits, message = np.iinfo(compat.canonical_dtype(np.int64)), f"{d.expr} {where} must fit into the integers of JAX"
-        if limits.bits == 64:
+        dtype = compat.canonical_dtype(dtype or np.int64)
+        limits, message = np.iinfo(dtype), f"{d.expr} {where} must fit into {dtype}"
+        if dtype == np.int64:
             return  # as every size does
         try:
             self.require(d, "<=", int(limits.max), message, "", OverflowError)

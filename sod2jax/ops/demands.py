@@ -80,7 +80,8 @@ def numbers(jaxpr: Jaxpr) -> Iterator[tuple[JaxprEqn, Cond, np.dtype]]:
         for dtype in used[v]:
             if dtype.kind in "iu":
                 info, size = np.iinfo(dtype), expr_of(eqn.params["dim"])
-                yield eqn, Cond(const(int(info.min)), "<=", size), dtype
+                if dtype != np.int64:
+                    yield eqn, Cond(const(int(info.min)), "<=", size), dtype
                 if dtype.itemsize < 8:
                     yield eqn, Cond(size, "<=", const(int(info.max))), dtype
 

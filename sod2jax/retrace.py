@@ -24,7 +24,19 @@ from sod2jax.errors import ShapeError
 from sod2jax.ir.call_sites import owner
 from sod2jax.ir.dims import Dim, UndecidedDimension
 from sod2jax.ir.expr import Expr, sym
-from sod2jax.ir.fixed import IN_ARRAY, NOWHERE, ROWS, Fixed, Place, SimplerWithoutZero, SizeNeeded, needs, place, remedy
+from sod2jax.ir.fixed import (
+    IN_ARRAY,
+    NOWHERE,
+    ROWS,
+    Fixed,
+    Place,
+    SimplerWithoutZero,
+    SizeNeeded,
+    Swallowed,
+    needs,
+    place,
+    remedy,
+)
 from sod2jax.ir.ratio import SizeFloat
 from sod2jax.ir.scope import Scope
 
@@ -107,6 +119,7 @@ def _of_numpy(err: BaseException, scope: Scope) -> list[SizeNeeded]:
 
 def _all(err: BaseException, scope: Scope) -> list[Fixed]:
     """Every size as it is now, since `err` does not say which one it is about."""
+    err = err.__cause__ if isinstance(err, Swallowed) else err
     where = _users(err)
     text = f"{type(err).__name__}: {str(err).partition(chr(10))[0]}"
     who = f"`{where.called or where.expression}`" if where.expression else "the code"
@@ -123,7 +136,7 @@ def from_sizes(err: BaseException) -> bool:
     The user's own `raise` decides by values that the sizes at hand gave, under guards: other sizes do not change it, unless it
     asked for types. In JAX's code some frame below the user's must hold a size.
     """
-    if any(isinstance(e, (SizeNeeded, SimplerWithoutZero, UndecidedDimension)) for e in _chain(err)):
+    if any(isinstance(e, (SizeNeeded, SimplerWithoutZero, Swallowed, UndecidedDimension)) for e in _chain(err)):
         return True
     if isinstance(err, ShapeError):  # the sizes at hand are wrong
         return False
@@ -141,11 +154,37 @@ def from_sizes(err: BaseException) -> bool:
     return any(_holds_size(value) for frame in called for value in frame.f_locals.values())
 
 
+def only_of_sizes(err: Exception, frames: Sequence[tuple[FrameType, int]], scope: Scope) -> bool:
+    """Whether an error may have no other cause than that a size is symbolic, `frames` being those from its handler inwards.
+
+    What JAX raises about shapes is none: JAX compares sizes, under guards.
+    """
+    if isinstance(err, SizeNeeded) or _of_numpy(err, scope):
+        return True
+    if not isinstance(err, UNTRACEABLE) or isinstance(err, ShapeError) or not scope.hints:
+        return False
+    innermost = frames[-1][0]
+    who = owner(innermost.f_code.co_filename)
+    if who in ("jax", "sod2"):
+        return who == "jax" and any(_of_objects(value) for frame, _ in frames for value in frame.f_locals.values())
+    if isinstance(err, IndexError) and "integer" not in str(err):
+        return False
+    if isinstance(err, AttributeError) and type(err.obj) not in (int, float):  # those may stand beside sizes in an array
+        return isinstance(err.obj, (Dim, SizeFloat)) or _of_objects(err.obj)
+    if who == "user" and innermost.f_code.co_code[innermost.f_lasti] == _RAISE:
+        return False
+    return any(_holds_size(value) for frame, _ in frames for value in frame.f_locals.values())
+
+
+def _of_objects(value) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
 def _holds_size(value, depth: int = 3) -> bool:
     """Whether a size stands in a value: alone, in the shape of an array, or within tuples, lists and dicts."""
     if type(value) is Dim or isinstance(value, SizeFloat):
         return True
-    if isinstance(value, np.ndarray) and value.dtype == object:
+    if _of_objects(value):
         return True  # made of sizes, or of what NumPy chose among them
     if depth and isinstance(value, (tuple, list, dict)):
         return any(_holds_size(x, depth - 1) for x in (value.values() if isinstance(value, dict) else value))

@@ -22,6 +22,7 @@ import jax
 
 from sod2jax import compat, state_compat, symbolic
 from sod2jax.arguments import Arguments, Call
+from sod2jax.caught import noticed
 from sod2jax.errors import ShapeError, SpecError, not_yet
 from sod2jax.ir.dims import Dim, expr_of
 from sod2jax.ir.expr import Expr, const, parse, sym
@@ -161,7 +162,8 @@ def _jax_trace(arguments: Arguments, args, kwargs, call: Call, signature: Signat
     jitted = jax.jit(
         _fresh(arguments.fun), static_argnums=arguments.static_argnums, static_argnames=arguments.static_argnames
     )
-    with scope.opened(), redirected(functions_of(arguments.fun) if signature.symbols else ()):
+    functions = functions_of(arguments.fun) if signature.symbols else []
+    with scope.opened(), redirected(functions), noticed(functions, scope):
         return jitted.trace(*args, **kwargs)
 
 

@@ -22,13 +22,14 @@ FOLDERS = ("sod2jax", "lowering", "runtime", "tests", "examples", "benchmarks", 
 SUFFIXES = (".py", ".pyi", ".cpp", ".h", ".inc", ".txt", ".cmake", "")
 LONGEST = 600
 
-# Who may import whom: a room imports from rooms further up only. Rooms on one line are strangers to each other.
+# Who may import whom: a part imports from parts further up only. Parts on one line do not import each other.
 LAYERS = (
     ("errors", "compat", "state_compat"),
     ("options", "recent", "switches", "userfile"),
     ("ir",),
     ("specs",),
     ("arguments", "rebind", "retrace", "symbolic"),
+    ("caught",),
     ("ops", "trace"),
     ("rewrite", "analyse"),
     ("plan",),
@@ -43,7 +44,7 @@ LAYERS = (
     ("cli",),
     ("__main__",),
 )
-RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 # Test files that mirror no module: they test the whole package.
 WHOLE = ("tests/test_structure.py", "tests/test_growth.py", "tests/test_examples.py", "tests/test_random_programs.py",
@@ -76,7 +77,7 @@ def module_name(path: str) -> str:
     return "sod2jax." + name if name.split(".")[0] == "lowering" else name
 
 
-def room(module: str) -> str:
+def part(module: str) -> str:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -121,12 +122,12 @@ def arrows(tree: Tree):
     """Imports point one way only, along `LAYERS`."""
     known = package_modules(tree)
     for path, module in python_files(tree, "sod2jax", "lowering"):
-        own = room(module_name(path))
+        own = part(module_name(path))
         if own not in RANK:
             yield f"{path}:1: say in LAYERS who may import `{own}`"
             continue
         for line, target in imports(path, module, known):
-            other = room(target)
+            other = part(target)
             if other != own and RANK.get(other, len(LAYERS)) >= RANK[own]:
                 yield f"{path}:{line}: `{own}` must not import `{other}`"
 
@@ -176,7 +177,7 @@ def private_jax(tree: Tree):
 
 
 def primitives_only_in_ops(tree: Tree):
-    """Only ops/ knows primitives: other rooms ask the OpDef record. (ir/dims.py and ir/ratio.py define those that read sizes.)"""
+    """Only ops/ knows primitives: others ask the OpDef record. (ir/dims.py and ir/ratio.py define those that read sizes.)"""
     for path, module in python_files(tree, "sod2jax", "lowering"):
         if path.startswith("sod2jax/ops/"):
             continue

@@ -178,7 +178,7 @@ def may_be_caught(frame) -> bool:
         who = owner(frame.f_code.co_filename)
         if who == "sod2" and frame.f_code.co_filename.endswith(_OUTSIDE):
             return caught
-        caught = caught or (who == "user" and any(a <= frame.f_lasti < b for a, b in _guarded(frame.f_code)))
+        caught = caught or (who == "user" and any(a <= frame.f_lasti < b for a, b in catching(frame.f_code)))
         frame = frame.f_back
     return False  # no trace of ours
 
@@ -188,7 +188,7 @@ _SWALLOWING = {"suppress", "raises", "assertRaises", "assertRaisesRegex"}  # con
 
 
 @functools.lru_cache(maxsize=4096)
-def _guarded(code: types.CodeType) -> tuple[tuple[int, int], ...]:
+def catching(code: types.CodeType) -> tuple[tuple[int, int], ...]:
     """The ranges of instructions whose errors the code catches, by `except` or by a context manager that is known to."""
     instructions = list(dis.get_instructions(code))
     position = {i.offset: k for k, i in enumerate(instructions)}

@@ -28,6 +28,14 @@ class SizeNeeded(TypeError):
         self.size, self.what, self.place = size, what, place
 
 
+class Swallowed(TypeError):
+    """The traced function caught `error`, which only symbolic sizes raise."""
+
+    def __init__(self, error: Exception):
+        super().__init__(f"the function catches {type(error).__name__}: {error}, which numbers instead of sizes may not raise")
+        self.__cause__ = error
+
+
 class SimplerWithoutZero(TypeError):
     """JAX asks whether a long formula equals another, which no proof tells while sizes may be 0."""
 

@@ -316,7 +316,7 @@ def test_who_catches():
         with contextlib.suppress(TypeError):
             return nothing()
 
-    own = lambda f: any(a <= i.offset < b for a, b in call_sites._guarded(f.__code__) for i in dis.get_instructions(f))
+    own = lambda f: any(a <= i.offset < b for a, b in call_sites.catching(f.__code__) for i in dis.get_instructions(f))
     assert [own(f) for f in (nothing, finally_, inner_block)] == [False, False, True]
     assert all(map(own, (everything, written["bare"], suppressed)))
 

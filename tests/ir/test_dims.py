@@ -1,8 +1,13 @@
 """Sizes as numbers of Python and NumPy: arithmetic, and trees that hold them."""
 
+import math
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import sod2jax as sod2
 from sod2jax.ir.dims import Dim, expr_of, subs_dim, subs_dims
 from sod2jax.ir.expr import parse
 from sod2jax.ir.scope import Scope
@@ -53,3 +58,77 @@ def test_sizes_in_trees():
     tree = {"shape": (s, 2), "other": [s + 1, "x", None]}
     assert subs_dims(tree, lambda d: subs_dim(d, {"s": 5})) == {"shape": (5, 2), "other": [6, "x", None]}
     assert isinstance(s, Dim)
+
+
+OF_A_SIZE = [
+    lambda x, n: x * 2**-n,
+    lambda x, n: jnp.asarray(2**-n),
+    lambda x, n: n ** (2 - n),
+    lambda x, n: jnp.sum(x) / 2 ** (n - 3),
+    lambda x, n: x * (2**n % 7),
+    lambda x, n: jnp.asarray(2**n),
+    lambda x, n: x / (3**n),
+    lambda x, n: x * 0**-n,
+    lambda x, n: x * math.sqrt(2**n),
+    lambda x, n: x[: 2 ** (n // 8)],
+    lambda x, n: x * (2 if 2**n > 2**40 else 1),
+    lambda x, n: jnp.arange(5) ** n,
+    lambda x, n: jnp.power(x.astype(jnp.int32), n),
+    lambda x, n: jnp.arange(5, dtype=jnp.int16) ** n,
+    lambda x, n: (x / 40) ** n,
+    lambda x, n: jnp.asarray(round(n, -1)),
+    lambda x, n: x[: round(n - 3, -1)],
+    lambda x, n: np.abs(n - 5),
+    lambda x, n: np.power(n, 2),
+    lambda x, n: np.floor(n) + jnp.arange(2),
+    lambda x, n: np.int8(3) * (n % 40),
+    lambda x, n: np.uint8(200) - n,
+    lambda x, n: np.equal(n, [5, 7]),
+    lambda x, n: np.equal([2.5, 7], n / 2),
+    lambda x, n: x * np.equal(n, [5, 7]).any(),
+    lambda x, n: jnp.asarray(n > 1e30),
+    lambda x, n: jnp.asarray(np.where(n > 3, n, 7)),
+    lambda x, n: jnp.asarray(np.array([n, 1.5])),
+    lambda x, n: jnp.asarray(np.cumsum([n, 2, n])),
+    lambda x, n: jnp.asarray(np.split(np.arange(n), [2])[0]),
+    lambda x, n: x * np.round(n / 2),
+    lambda x, n: x * (1 << (n - 3)),
+    lambda x, n: x * (n & 6) + (n | 3) - (n ^ 5) + (n >> 1) + (~n) + (n & 7),
+    lambda x, n: x * jnp.asarray(n * 30000000),
+    lambda x, n: x * math.exp(n * 30),
+    lambda x, n: 10.0 ** (n * 5),
+    lambda x, n: n**200.0,
+    lambda x, n: jnp.uint8(n * 3),
+    lambda x, n: jnp.asarray(n - 5, jnp.uint8),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sod2jax.errors.StaticSizeWarning", "ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.parametrize("fun", OF_A_SIZE)
+@pytest.mark.parametrize("caught", [False, True])
+def test_numbers_of_sizes_are_pythons_and_numpys(fun, caught):
+    """Values, dtypes and errors, whatever size is compiled for first; also where the program catches the error."""
+
+    def whole(x):
+        if not caught:
+            return fun(x, x.shape[0])
+        try:
+            return fun(x, x.shape[0])
+        except (ArithmeticError, TypeError, ValueError):
+            return jnp.float32(-7)
+
+    def outcome(f, x):
+        try:
+            return f(x)
+        except (ArithmeticError, TypeError, ValueError):
+            return None
+
+    for sizes in ((5, 0, 1, 3, 33, 100), (100, 3)):
+        compiled = sod2.jit(whole, shapes="n")
+        for n in sizes:
+            x = ((np.arange(n) * 7 + 3) % 11 - 4).astype(np.float32)
+            found, wanted = outcome(compiled, x), outcome(jax.jit(whole), x)
+            assert (found is None) == (wanted is None), n
+            if wanted is not None:
+                assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), n
+                np.testing.assert_allclose(found, wanted, rtol=1e-4, err_msg=str(n))

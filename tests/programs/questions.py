@@ -41,6 +41,12 @@ NUMBERS = [
     ("(2 if {d} > {e} else 1)", lambda m: 2),
     ("len(str({d}))", lambda m: 9),
     ("{d} * 2 - 1", lambda m: 2 * m),
+    ("2 ** {d} % 7", lambda m: 6),
+    ("round({d}, -1)", lambda m: m + 5),
+    ("({d} & 6)", lambda m: 6),
+    ("({d} << 1)", lambda m: 2 * m),
+    ("np.abs({d} - {e})", lambda m: m),
+    ("int(np.cumsum([{d}, 1])[0])", lambda m: m),
 ]
 
 

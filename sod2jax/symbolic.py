@@ -132,7 +132,7 @@ def jit_arguments(default, function, debug_info, args):
     """The types of arguments of a jitted function, which JAX's own functions are, too."""
     for x in args:
         if isinstance(x, Dim):
-            x.scope.require_int(x, f"that is passed to {getattr(function, '__name__', function)}")
+            x.scope.require_int(x)
     return default(function, debug_info, args)
 
 

@@ -263,7 +263,7 @@ class Dim:
             self.scope._fix(self, EXPONENT, caller)  # an integer to a power is unrolled
         dtype = given.get("dtype") if name == "array" else None
         if name not in _CONVERTING and (dtype is None or np.issubdtype(dtype, np.integer)):
-            self.scope.require_int(self, "of which an array is made", dtype)
+            self.scope.require_int(self, dtype)
         return self.dimension_as_value()
 
 

@@ -123,10 +123,10 @@ class Scope:
         self.guards.append(Guard(cond, "version", text, where, error))
         self._assume(cond)
 
-    def require_int(self, d: Dim, where: str, dtype=None) -> None:
+    def require_int(self, d: Dim, dtype=None) -> None:
         """Demand that a size fits where JAX makes an array of an int; OverflowError, as JAX raises it, if it does not."""
         dtype = compat.canonical_dtype(dtype or np.int64)
-        limits, message = np.iinfo(dtype), f"{d.expr} {where} must fit into {dtype}"
+        limits, message = np.iinfo(dtype), f"the size {d.expr} is used as {dtype}, which it does not fit into"
         if dtype == np.int64:
             return  # as every size does
         try:

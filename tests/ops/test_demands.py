@@ -199,7 +199,7 @@ def test_without_sizes_at_hand():
 
 NOTHING = {
     # of nothing, or of any shape
-    *("iota", "dim_as_value", "empty", "rng_bit_generator", "iota_2x32_shape", "random_seed", "random_bits"),
+    *("iota", "dim_as_value", "empty", "empty2", "rng_bit_generator", "iota_2x32_shape", "random_seed", "random_bits"),
     *("debug_callback", "debug_print", "pure_callback", "io_callback", "call_host"),
     *("lu", "geqrf", "geqp3", "qr", "svd"),
     *("read_row", "write_row", "fold_windows", "fold_chosen", "reduce_chosen"),  # made by rewriting, of what was checked

@@ -257,11 +257,13 @@ class Dim:
     def __jax_array__(self):
         """As JAX asks for it, for an operand, say: an int, which may be too large. To a float dtype it converts exactly."""
         caller = sys._getframe(1)
-        name, given = caller.f_code.co_name, caller.f_locals
-        base, exponent = _POWERS.get(name, ("", ""))
-        if given.get(exponent) is self and not jnp.issubdtype(jnp.result_type(given[base]), jnp.inexact):
-            self.scope._fix(self, EXPONENT, caller)  # an integer to a power is unrolled
-        dtype = given.get("dtype") if name == "array" else None
+        name, dtype = caller.f_code.co_name, None
+        if name in _POWERS:
+            base, exponent = map(caller.f_locals.get, _POWERS[name])
+            if exponent is self and not jnp.issubdtype(jnp.result_type(base), jnp.inexact):
+                self.scope._fix(self, EXPONENT, caller)  # an integer to a power is unrolled
+        elif name == "array":
+            dtype = caller.f_locals.get("dtype")
         if name not in _CONVERTING and (dtype is None or np.issubdtype(dtype, np.integer)):
             self.scope.require_int(self, dtype)
         return self.dimension_as_value()
@@ -308,7 +310,7 @@ _UFUNCS = {
     np.floor_divide: operator.floordiv,
     np.remainder: operator.mod,
     np.divmod: divmod,
-    np.power: lambda a, b: _numpy_power(a, b),
+    np.power: _numpy_power,
     np.negative: operator.neg,
     np.absolute: abs,
     **dict.fromkeys((np.floor, np.ceil, np.trunc), lambda a: a),  # of NumPy's ints, since 2.1

@@ -40,7 +40,9 @@ from sod2jax.ir.fixed import (
 from sod2jax.ir.ratio import SizeFloat
 from sod2jax.ir.scope import Scope
 
-UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError, IndexError)  # NumPy's scalars do more than a Dim
+# What Python, NumPy and JAX raise for a size that would be a number: the wrong type, a value that is none, a dtype that JAX
+# has no rule for, a method that NumPy's scalars have, an index that is an array of objects. `from_sizes` tells them from others.
+UNTRACEABLE = (TypeError, ValueError, NotImplementedError, AttributeError, IndexError)
 _TRACED = (jax.errors.TracerArrayConversionError, jax.errors.TracerIntegerConversionError, jax.errors.ConcretizationTypeError)
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _MOST = 3  # sizes that are fixed one by one, before all are
@@ -157,11 +159,13 @@ def from_sizes(err: BaseException) -> bool:
 def only_of_sizes(err: Exception, frames: Sequence[tuple[FrameType, int]], scope: Scope) -> bool:
     """Whether an error may have no other cause than that a size is symbolic, `frames` being those from its handler inwards.
 
-    What JAX raises about shapes is none: JAX compares sizes, under guards.
+    What JAX raises about shapes is none: JAX compares sizes, under guards. Where all sizes are numbers by now, there is no other.
     """
+    if all(scope.box.simplify(sym(name)).value is not None for name in scope.hints):
+        return False
     if isinstance(err, SizeNeeded) or _of_numpy(err, scope):
         return True
-    if not isinstance(err, UNTRACEABLE) or isinstance(err, ShapeError) or not scope.hints:
+    if not isinstance(err, UNTRACEABLE) or isinstance(err, ShapeError):
         return False
     innermost = frames[-1][0]
     who = owner(innermost.f_code.co_filename)

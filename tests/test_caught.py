@@ -76,6 +76,30 @@ def test_an_error_with_another_cause_costs_nothing():
     assert compiled.cache_info().compiles == 1
 
 
+@pytest.mark.filterwarnings("ignore::sod2jax.errors.StaticSizeWarning")
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda x: jnp.asarray(np.array(["a", None], object)),
+        lambda x: jnp.sum(np.array([x.shape, "a"], object)),
+        lambda x: np.sin("a"),
+        lambda x: np.ones(3)[[1.5]],
+        lambda x: x.no_such_attribute,
+        lambda x: len(5),
+    ],
+)
+def test_an_error_that_numbers_raise_too_is_still_caught(refused):
+    def fun(x):
+        try:
+            return refused(x)
+        except (TypeError, IndexError, AttributeError):
+            return x + 1
+
+    compiled = sod2.jit(fun, shapes="n")
+    for n in (3, 4, 0):
+        np.testing.assert_array_equal(compiled(np.ones(n, np.float32)), 2 * np.ones(n))
+
+
 def test_a_debugger_stays(monkeypatch):
     seen = []
 

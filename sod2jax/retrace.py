@@ -159,9 +159,9 @@ def from_sizes(err: BaseException) -> bool:
 def only_of_sizes(err: Exception, frames: Sequence[tuple[FrameType, int]], scope: Scope) -> bool:
     """Whether an error may have no other cause than that a size is symbolic, `frames` being those from its handler inwards.
 
-    What JAX raises about shapes is none: JAX compares sizes, under guards. Where all sizes are numbers by now, there is no other.
+    What JAX raises about shapes is none: JAX compares sizes, under guards. In a trace of numbers alone there is no other.
     """
-    if all(scope.box.simplify(sym(name)).value is not None for name in scope.hints):
+    if not scope.has_sizes:
         return False
     if isinstance(err, SizeNeeded) or _of_numpy(err, scope):
         return True

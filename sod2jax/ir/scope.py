@@ -29,6 +29,7 @@ from sod2jax.ir.program import Cond, Guard
 
 _COMPLEMENT = {">": "<=", ">=": "<"}
 _INT32 = 2**31 - 1
+_WIDE = 2**62  # coefficients that the runtime's integers do not hold
 _HOLDS = {"==": operator.eq, "!=": operator.ne, "<=": operator.le, "<": operator.lt}
 
 
@@ -64,6 +65,11 @@ class Scope:
         finally:
             self._open = False
 
+    @property
+    def has_sizes(self) -> bool:
+        """Whether the trace holds a symbolic size, be it one that became a number since."""
+        return bool(self._dims)
+
     # -- making sizes
 
     def symbol(self, name: str, lo: Bound = 0, hi: Bound = None, hint: int | None = None) -> Dim | int:
@@ -87,6 +93,11 @@ class Scope:
         if e.value is not None:
             return e.value
         d = self._dims.get(e)
+        if d is None and self._open and e.free <= self.hints.keys() and any(abs(c) >= _WIDE for _, c in e.terms):
+            for size in map(self.dim, map(sym, sorted(e.free))):
+                if isinstance(size, Dim):
+                    self._specialise(size, "a factor of a number beyond 63 bits", sys._getframe())
+            return e.eval(self.hints)  # as Python computes it
         if d is None:
             d = self._dims[e] = Dim(e, self)
         return d

@@ -408,3 +408,34 @@ def test_ints_too_large_for_jax(fun, sign):
         assert (found is None) == (wanted is None), size
         if found is not None:
             np.testing.assert_allclose(found, wanted)
+
+
+@pytest.mark.filterwarnings("ignore::sod2jax.errors.StaticSizeWarning")
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x, n: x.sum() + (n << 100),
+        lambda x, n: x.sum() * (n * 10**30),
+        lambda x, n: x.sum() + (1 if n * 10**30 > 5 else 2),
+        lambda x, n: x.sum() + jnp.asarray(n * 10**30, jnp.float32),
+        lambda x, n: x[: n * 10**30],
+        lambda x, n: x.sum() + (n * 10**30) // 10**29,
+        lambda x, n: x.sum() + (n - 10**40) % 7,
+    ],
+)
+def test_numbers_beyond_64_bits_are_pythons(fun):
+    whole = lambda x: fun(x, x.shape[0])
+
+    def outcome(f, x):
+        try:
+            return f(x)
+        except OverflowError:
+            return None
+
+    for sizes in ((0, 3, 5), (3, 0)):
+        compiled = sod2.jit(whole, shapes="n")
+        for n in sizes:
+            found, wanted = (outcome(f, np.ones(n, np.float32)) for f in (compiled, jax.jit(whole)))
+            assert (found is None) == (wanted is None), n
+            if wanted is not None:
+                np.testing.assert_allclose(found, wanted, rtol=1e-6)
